@@ -1,0 +1,1 @@
+"""Reports to label tables. Never imports torch."""
