@@ -1,0 +1,1 @@
+"""Networks as plain ``nn.Module``; chosen by a name from a closed table, never by import path."""

@@ -1,0 +1,126 @@
+"""Recurrent decoders by name, conditioned on a study's pooled features.
+
+As in Shin et al. 2016 the features set the state of every layer (hidden and, for an LSTM, cell), and
+the forget-gate bias starts at 1. Where the sizes differ the paper uses PCA; here a linear map is
+learned.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cascade.text.vocabulary import PAD
+
+State = tuple[Tensor, ...]
+"""Per-layer states, each ``(L, B, H)``: (h, c) of an LSTM, (h,) of a GRU."""
+
+CELLS: dict[str, type[nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+
+
+class RecurrentDecoder(nn.Module):
+    """Word by word from an image's features.
+
+    Args:
+        cell: ``lstm`` or ``gru``.
+        vocab_size: number of ids, the special ones included.
+        num_features: size of the image features.
+        embedding: size of word vectors.
+        hidden: size of the state.
+        layers: number of layers.
+        dropout: on the features, the embeddings and the outputs.
+        inject: feed the features beside each word too, not only as the first state.
+
+    Shape:
+        - features: ``(B, D)``
+        - tokens: ``(B, T)``
+        - logits: ``(B, T, vocab_size)``
+        - states: ``(B, T, H)``, the top layer's hidden state after each word
+    """
+
+    feature_mean: Tensor
+    feature_scale: Tensor
+
+    def __init__(
+        self,
+        cell: str,
+        vocab_size: int,
+        num_features: int,
+        embedding: int = 128,
+        hidden: int = 256,
+        layers: int = 1,
+        dropout: float = 0.0,
+        inject: bool = False,
+    ) -> None:
+        super().__init__()
+        if cell not in CELLS:
+            raise ValueError(f"unknown decoder cell {cell!r}, expected one of {sorted(CELLS)}")
+        self.hidden, self.layers, self.inject = hidden, layers, inject
+        self.embedding = nn.Embedding(vocab_size, embedding, padding_idx=PAD)
+        self.parts = 2 if cell == "lstm" else 1
+        self.initial = nn.Linear(num_features, self.parts * layers * hidden)
+        inputs = embedding + (num_features if inject else 0)
+        self.rnn = CELLS[cell](
+            inputs, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden, vocab_size)
+        self.register_buffer("feature_mean", torch.zeros(num_features))
+        self.register_buffer("feature_scale", torch.ones(num_features))
+        if cell == "lstm":
+            self._open_forget_gates()
+
+    def _open_forget_gates(self) -> None:
+        for name, bias in self.rnn.named_parameters():
+            if name.startswith("bias_ih"):
+                bias.data[self.hidden : 2 * self.hidden] = 1.0
+            elif name.startswith("bias_hh"):
+                bias.data[self.hidden : 2 * self.hidden] = 0.0
+
+    def set_feature_statistics(self, features: Tensor) -> None:
+        """Standardise by the mean and deviation of training features ``(N, D)``."""
+        self.feature_mean.copy_(features.mean(dim=0))
+        self.feature_scale.copy_(features.std(dim=0).clamp_min(1e-3))
+
+    def normalise(self, features: Tensor) -> Tensor:
+        """Standardised features; done once for an image, before ``start``."""
+        return self.dropout((features - self.feature_mean) / self.feature_scale)
+
+    def start(self, normalised: Tensor) -> State:
+        """The first state, ``(L, B, H)`` each."""
+        flat = torch.tanh(self.initial(normalised))
+        parts = flat.view(len(normalised), self.parts, self.layers, self.hidden)
+        return tuple(part.transpose(0, 1).contiguous() for part in parts.unbind(1))
+
+    def _inputs(self, tokens: Tensor, normalised: Tensor) -> Tensor:
+        words = self.dropout(self.embedding(tokens))
+        if not self.inject:
+            return words
+        beside = normalised.unsqueeze(1).expand(-1, tokens.shape[1], -1)
+        return torch.cat([words, beside], dim=2)
+
+    def _recur(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        outputs, after = self.rnn(inputs, state if self.parts == 2 else state[0])
+        return outputs, after if isinstance(after, tuple) else (after,)
+
+    def forward(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Teacher forcing: logits of each next word, and the states, given the true words."""
+        normalised = self.normalise(features)
+        states, _ = self._recur(self._inputs(tokens, normalised), self.start(normalised))
+        return self.output(self.dropout(states)), states
+
+    def step(self, normalised: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """One word further: ``(B,)`` tokens in, ``(B, vocab_size)`` logits and the new state out."""
+        outputs, after = self._recur(self._inputs(tokens.unsqueeze(1), normalised), state)
+        return self.output(outputs[:, 0]), after
+
+
+def create_decoder(name: str, vocab_size: int, num_features: int, **kwargs: object) -> RecurrentDecoder:
+    """A decoder by name with random weights.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in CELLS:
+        raise ValueError(f"unknown decoder {name!r}, expected one of {sorted(CELLS)}")
+    return RecurrentDecoder(name, vocab_size, num_features, **kwargs)  # type: ignore[arg-type]

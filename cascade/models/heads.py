@@ -1,0 +1,85 @@
+"""From feature maps to a study's label scores."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cascade.models.encoders import Encoder
+
+
+class StudyClassifier(nn.Module):
+    """Encoder, average pooling over the map and over the study's views, linear scores.
+
+    Attributes:
+        encoder: the CNN.
+        head: linear, ``D -> K``.
+
+    Shape:
+        - images: ``(B, V, 1, H, W)`` in [0, 1]
+        - views: ``(B, V)`` bool, at least one True a row
+        - features: ``(B, D)``
+        - logits: ``(B, K)``
+    """
+
+    def __init__(self, encoder: Encoder, num_labels: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(encoder.num_features, num_labels)
+
+    def features(self, images: Tensor, views: Tensor) -> Tensor:
+        """Pooled features of each study, the mean over its views."""
+        batch, places = views.shape
+        flat = views.flatten()
+        pooled = self.encoder(images.flatten(0, 1)[flat]).mean(dim=(2, 3))
+        if places == 1:
+            return pooled
+        spread = pooled.new_zeros(batch * places, pooled.shape[1])
+        spread[flat] = pooled
+        return spread.view(batch, places, -1).sum(1) / views.sum(1, keepdim=True)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits of pooled features."""
+        return self.head(self.dropout(features))
+
+    def forward(self, images: Tensor, views: Tensor) -> Tensor:
+        """Logits of a batch of studies."""
+        return self.classify(self.features(images, views))
+
+    def replace_head(self, num_labels: int) -> None:
+        """A fresh head for another label set; the encoder keeps its weights."""
+        self.head = nn.Linear(self.encoder.num_features, num_labels)
+
+
+def probabilities(logits: Tensor, exclusive: bool) -> Tensor:
+    """Softmax over exclusive labels, sigmoid of each label otherwise; ``(B, K)``."""
+    return logits.softmax(dim=1) if exclusive else logits.sigmoid()
+
+
+def disease_probabilities(
+    label_probabilities: Tensor, owners: list[int], num_diseases: int, exclusive: bool
+) -> Tensor:
+    """Merge the labels of each disease (its contexts) into the disease's probability.
+
+    Exclusive labels add up. Otherwise the largest context stands for the disease: the contexts are
+    parts of one finding, not independent events.
+
+    Args:
+        label_probabilities: ``(B, K)``.
+        owners: for each label the index of its disease.
+        num_diseases: number of diseases ``C``.
+        exclusive: whether the labels exclude each other.
+
+    Returns:
+        ``(B, C)`` in [0, 1].
+
+    >>> disease_probabilities(torch.tensor([[0.2, 0.5, 0.3]]), [0, 1, 1], 2, True)
+    tensor([[0.2000, 0.8000]])
+    >>> disease_probabilities(torch.tensor([[0.2, 0.5, 0.3]]), [0, 1, 1], 2, False)
+    tensor([[0.2000, 0.5000]])
+    """
+    index = torch.tensor(owners, device=label_probabilities.device).expand_as(label_probabilities)
+    out = label_probabilities.new_zeros(len(label_probabilities), num_diseases)
+    reduce = "sum" if exclusive else "amax"
+    return out.scatter_reduce(1, index, label_probabilities, reduce, include_self=True)

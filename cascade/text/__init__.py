@@ -1,0 +1,1 @@
+"""Text for the decoder: normalisation, tokens, vocabulary, sentences. Downloads nothing."""
