@@ -1,0 +1,1 @@
+"""LightningModules train plain networks, and do nothing else."""

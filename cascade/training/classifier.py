@@ -1,0 +1,101 @@
+"""Training of the label detector."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from cascade.data.datasets import Batch
+from cascade.metrics.classification import auroc, macro
+from cascade.models.heads import StudyClassifier, disease_probabilities, probabilities
+from cascade.models.losses import label_loss
+from cascade.training.optimizers import create_optimizer
+
+
+class ClassifierModule(pl.LightningModule):
+    """Trains a ``StudyClassifier``.
+
+    Validation reports ``val/auroc``, the mean over diseases whose contexts are merged, so that rounds
+    with different label sets compare; and ``val/loss``.
+    """
+
+    def __init__(
+        self,
+        network: StudyClassifier,
+        exclusive: bool,
+        owners: list[int],
+        optimizer: dict[str, Any],
+    ) -> None:
+        """Hold the network.
+
+        Args:
+            network: trained in place.
+            exclusive: softmax or sigmoid.
+            owners: for each label the index of its disease.
+            optimizer: arguments of ``create_optimizer``.
+        """
+        super().__init__()
+        self.save_hyperparameters(ignore=["network"])
+        self.network, self.exclusive, self.owners = network, exclusive, owners
+        self.optimizer = dict(optimizer)
+        self._scores: list[Tensor] = []
+        self._truth: list[Tensor] = []
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The label loss of a batch."""
+        loss = label_loss(self.network(batch.images, batch.views), batch.labels, self.exclusive)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.study_ids))
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Collect scores."""
+        logits = self.network(batch.images, batch.views)
+        loss = label_loss(logits, batch.labels, self.exclusive)
+        self.log("val/loss", loss, batch_size=len(batch.study_ids), prog_bar=True)
+        self._scores.append(probabilities(logits.float(), self.exclusive).cpu())
+        self._truth.append(batch.labels.cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        """Mean AUROC over the diseases that validation can tell."""
+        if not self._scores:
+            return
+        count = max(self.owners) + 1
+        scores = disease_probabilities(torch.cat(self._scores), self.owners, count, self.exclusive)
+        truth = disease_truth(torch.cat(self._truth), self.owners, count)
+        self._scores.clear()
+        self._truth.clear()
+        columns = zip(truth.numpy().T, scores.numpy().T, strict=True)
+        value, _ = macro([auroc(known, score) for known, score in columns])
+        # Where no disease is both present and absent in validation, chance: the loss still decides.
+        self.log("val/auroc", 0.5 if math.isnan(value) else value, prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """By name, over the parameters that are open."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        return create_optimizer(self.network.parameters(), steps, **self.optimizer)
+
+
+def disease_truth(labels: Tensor, owners: list[int], num_diseases: int) -> Tensor:
+    """Merge contexts into diseases: present if any is, unknown if none is known.
+
+    Shape:
+        - labels: ``(N, K)`` 1, 0, -1, NaN
+        - output: ``(N, C)`` 1, 0, -1, NaN
+
+    >>> disease_truth(torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, torch.nan]]), [0, 1, 1], 2)
+    tensor([[0., 1.],
+            [0., 0.]])
+    """
+    out = torch.full((len(labels), num_diseases), torch.nan)
+    for index in range(num_diseases):
+        columns = labels[:, [k for k, owner in enumerate(owners) if owner == index]]
+        present, absent = (columns == 1).any(1), (columns == 0).any(1)
+        uncertain = (columns == -1).any(1)
+        out[absent, index] = 0.0
+        out[uncertain, index] = -1.0
+        out[present, index] = 1.0
+    return out

@@ -1,0 +1,364 @@
+"""Fit a stage: build the networks from plain settings, let Lightning train, keep the best epoch.
+
+A killed fit resumes from its last finished epoch: call it again with the same directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import Tensor, nn
+
+from cascade.data.cache import ImageCache
+from cascade.data.datamodule import StudyDataModule, sampling_weights
+from cascade.data.datasets import StudyDataset, StudyRecords
+from cascade.data.transforms import Augment, to_unit
+from cascade.errors import CascadeError, InputError
+from cascade.labels.table import NORMAL, LabelTable
+from cascade.metrics.nlg import annotation_words, report_words
+from cascade.models.decoders import create_decoder
+from cascade.models.encoders import create_encoder, load_weights
+from cascade.models.heads import StudyClassifier, probabilities
+from cascade.models.reader import Reader
+from cascade.models.suitability import Suitability
+from cascade.text.vocabulary import Vocabulary
+from cascade.training.callbacks import MetricsFile
+from cascade.training.classifier import ClassifierModule
+from cascade.training.report_generator import FeatureDataModule, FeatureDataset, ReportGeneratorModule
+
+log = logging.getLogger(__name__)
+
+Settings = Mapping[str, Any]
+Progress = Callable[[int, int], None]
+
+
+def create_classifier(encoder: Settings, num_labels: int, dropout: float) -> StudyClassifier:
+    """A classifier from settings: ``name``, ``weights`` (a local file), ``unfreeze``, the rest kwargs.
+
+    Raises:
+        InputError: unknown name, a weight file that does not fit, a depth that does not exist.
+    """
+    arguments = dict(encoder)
+    weights, depth = arguments.pop("weights", None), arguments.pop("unfreeze", None)
+    try:
+        network = create_encoder(arguments.pop("name"), **arguments)
+        if weights is not None:
+            report = load_weights(network, weights)
+            log.info(
+                "encoder weights: %d tensors loaded, %d left random, %d of the file unused",
+                report.loaded,
+                len(report.missing),
+                len(report.unused),
+            )
+        network.unfreeze(depth)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(str(error)) from error
+    return StudyClassifier(network, num_labels, dropout)
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Hide Lightning's tips and device lists; warnings that concern the user stay."""
+    names = ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Batches are read whole from a memory map: more workers would only copy them.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
+        warnings.filterwarnings("ignore", message=".*`LeafSpec` is deprecated.*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _train(
+    module: pl.LightningModule,
+    data: pl.LightningDataModule,
+    directory: Path,
+    settings: Settings,
+    epochs: int,
+    monitor: str,
+) -> float:
+    """Run Lightning, resume where a checkpoint lies, load the best epoch; returns its score."""
+    checkpoints = directory / "checkpoints"
+    keep = ModelCheckpoint(
+        dirpath=checkpoints,
+        filename="best",
+        monitor=monitor,
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    extra: list[Callback] = [
+        instantiate(callback) for callback in (settings.get("callbacks") or {}).values() if callback
+    ]
+    logger = settings.get("logger")
+    trainer: pl.Trainer = instantiate(
+        dict(settings["trainer"]),
+        max_epochs=epochs,
+        default_root_dir=str(directory),
+        callbacks=[*extra, MetricsFile(directory / "metrics.csv"), keep],
+        logger=instantiate(logger, save_dir=str(directory)) if logger else False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        reload_dataloaders_every_n_epochs=1,
+    )
+    last = checkpoints / "last.ckpt"
+    resume = str(last) if last.is_file() else None
+    if resume is not None:
+        log.info("resuming %s from its last finished epoch", directory.name)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    best = checkpoints / "best.ckpt"
+    score = keep.best_model_score
+    if not best.is_file() or score is None or math.isnan(float(score)):
+        raise CascadeError(
+            f"training gave no usable epoch ({monitor} undefined): lower the learning rate, or look "
+            f"at {directory / 'metrics.csv'}"
+        )
+    state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+    module.load_state_dict(state)
+    return float(score)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed python, numpy and torch without Lightning's announcement."""
+    pl.seed_everything(seed, workers=True, verbose=False)
+
+
+def fit_classifier(
+    directory: str | Path,
+    train: StudyRecords,
+    val: StudyRecords,
+    cache: ImageCache,
+    table: LabelTable,
+    settings: Settings,
+    start_from: StudyClassifier | None = None,
+) -> tuple[Reader, float]:
+    """Train the label detector.
+
+    Args:
+        directory: of the run: checkpoints and ``metrics.csv``.
+        train: studies to learn from; those without any known label take no part.
+        val: studies to select the epoch on.
+        cache: decoded images.
+        table: label table.
+        settings: the keys ``seed``, ``encoder``, ``classifier``, ``trainer``, ``callbacks``, ``logger``.
+        start_from: fine-tune this network under a new head (rounds after the first).
+
+    Returns:
+        A reader without decoder, of the best epoch, and that epoch's validation AUROC.
+
+    Raises:
+        InputError: no labelled study, or a label without a positive training study.
+        CascadeError: training diverged.
+    """
+    options = settings["classifier"]
+    seed = int(settings["seed"])
+    seed_everything(seed)
+    train, val = (_labelled(part, table, name) for part, name in ((train, "train"), (val, "val")))
+    datasets = [StudyDataset(part, cache, table) for part in (train, val)]
+    _require_positives(datasets[0].labels, table)
+    weights = None
+    if options["balance"] != "none":
+        normal = table.names.index(NORMAL) if NORMAL in table.names else None
+        try:
+            weights = sampling_weights(datasets[0].labels.numpy(), options["balance"], normal)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+    augment = Augment(**options["augment"], seed=seed) if options["augment"] else None
+    data = StudyDataModule(
+        *datasets, options["batch_size"], options["workers"], weights, augment, seed
+    )
+    if start_from is None:
+        network = create_classifier(settings["encoder"], len(table.labels), options["dropout"])
+    else:
+        network = start_from
+        network.replace_head(len(table.labels))
+    owners = [table.diseases.index(label.disease) for label in table.labels]
+    module = ClassifierModule(network, table.exclusive, owners, options["optimizer"])
+    epochs = int(options["epochs"] if start_from is None else options["next_epochs"])
+    with _quiet_lightning():
+        score = _train(module, data, Path(directory), settings, epochs, "val/auroc")
+    network.eval()
+    suitability = Suitability.fit(*(_first_pictures(dataset) for dataset in datasets))
+    return Reader(network, table.labels, table.exclusive, suitability=suitability), score
+
+
+def _labelled(records: StudyRecords, table: LabelTable, split: str) -> StudyRecords:
+    labels = table.rows(records.study_ids)
+    known = ~np.isnan(labels).all(axis=1)
+    if not known.any():
+        raise InputError(
+            f"no {split} study with an image carries a label: is the label table of this collection?"
+        )
+    return records.select(np.flatnonzero(known).tolist())
+
+
+def _require_positives(labels: Tensor, table: LabelTable) -> None:
+    for name, positives in zip(table.names, (labels == 1).sum(dim=0).tolist(), strict=True):
+        if positives == 0:
+            raise InputError(
+                f"no training study with an image carries the label {name!r}: mine the labels with a "
+                "higher labels.min_studies, or over the studies that have images"
+            )
+
+
+def _first_pictures(dataset: StudyDataset, limit: int = 2000) -> Tensor:
+    rows = np.sort(dataset.rows[:limit, 0])
+    return to_unit(torch.from_numpy(np.asarray(dataset.cache.pixels[rows]))).unsqueeze(1)
+
+
+@torch.no_grad()
+def extract_features(
+    network: StudyClassifier,
+    dataset: StudyDataset,
+    exclusive: bool,
+    batch_size: int,
+    augments: list[Augment | None],
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Pooled features of all studies, once for each augmentation.
+
+    Returns:
+        features ``(N, A, D)`` and the label probabilities of the first copy ``(N, K)``, on the CPU.
+    """
+    network = network.eval().to(device)
+    copies, scores = [], []
+    total, done = len(dataset) * len(augments), 0
+    for number, augment in enumerate(augments):
+        parts = []
+        for start in range(0, len(dataset), batch_size):
+            batch = dataset.__getitems__(range(start, min(start + batch_size, len(dataset))))
+            images = to_unit(batch.images.to(device))
+            if augment is not None:
+                images = augment(images.flatten(0, 1)).view_as(images)
+            features = network.features(images, batch.views.to(device))
+            parts.append(features.float().cpu())
+            if number == 0:
+                scores.append(probabilities(network.classify(features).float(), exclusive).cpu())
+            done += len(batch.study_ids)
+            if progress is not None:
+                progress(done, total)
+        copies.append(torch.cat(parts))
+    return torch.stack(copies, dim=1), torch.cat(scores)
+
+
+def fit_generator(
+    directory: str | Path,
+    reader: Reader,
+    train: StudyRecords,
+    val: StudyRecords,
+    cache: ImageCache,
+    table: LabelTable,
+    settings: Settings,
+    progress: Progress | None = None,
+) -> tuple[Reader, float]:
+    """Train a decoder on a classifier's features.
+
+    Args:
+        directory: of the run.
+        reader: its classifier is frozen and used; a decoder and vocabulary are set in it.
+        train: studies; those without a text take no part, and only they make the vocabulary.
+        val: studies to select the epoch on.
+        cache: decoded images.
+        table: label table, for the sampling.
+        settings: the keys ``seed``, ``decoder``, ``generator``, ``trainer``, ``callbacks``, ``logger``.
+        progress: of the feature extraction.
+
+    Returns:
+        The reader, whole now, of the best epoch, and that epoch's ``val/bleu``.
+
+    Raises:
+        InputError: no study has a text.
+        CascadeError: training diverged.
+    """
+    options = settings["generator"]
+    seed = int(settings["seed"])
+    seed_everything(seed)
+    target = options["target"]
+    train, val = (_written(part, target, name) for part, name in ((train, "train"), (val, "val")))
+    tokenizer = "annotation" if target == "annotation" else "words"
+    vocabulary = Vocabulary.build(train.texts, tokenizer, int(options["min_count"]))
+    device = "cuda" if torch.cuda.is_available() and _wants_gpu(settings) else "cpu"
+    datasets = [StudyDataset(part, cache, table) for part in (train, val)]
+    augments: list[Augment | None] = [None]
+    if options["augment"]:
+        augments += [
+            Augment(**options["augment"], seed=seed * 1009 + copy)
+            for copy in range(1, int(options["copies"]))
+        ]
+    batch = int(options["feature_batch_size"])
+    extracted = [
+        extract_features(reader.classifier, dataset, reader.exclusive, batch, copies, device, progress)
+        for dataset, copies in zip(datasets, (augments, [None]), strict=True)
+    ]
+    decoder_options = dict(settings["decoder"])
+    try:
+        decoder = create_decoder(
+            decoder_options.pop("name"), len(vocabulary), extracted[0][0].shape[2], **decoder_options
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from error
+    decoder.set_feature_statistics(extracted[0][0].flatten(0, 1))
+    reader.classifier.cpu().eval()
+    reader.decoder, reader.vocabulary = decoder, vocabulary
+    reader.first_word, reader.max_length = options["first_word"], int(options["max_length"])
+    reader.width, reader.length_penalty = int(options["width"]), float(options["length_penalty"])
+    parts = [
+        FeatureDataset(features, scores, records.texts, vocabulary, reader.max_length, seed)
+        for (features, scores), records in zip(extracted, (train, val), strict=True)
+    ]
+    weights = None
+    if options["balance"] != "none":
+        labels = np.nan_to_num(datasets[0].labels.numpy(), nan=0.0)
+        normal = table.names.index(NORMAL) if NORMAL in table.names else None
+        weights = sampling_weights(labels, options["balance"], normal)
+    data = FeatureDataModule(*parts, int(options["batch_size"]), weights, seed)
+    tokenize = annotation_words if target == "annotation" else report_words
+    module = ReportGeneratorModule(
+        reader, options["optimizer"], float(options["smoothing"]), tokenize
+    )
+    with _quiet_lightning():
+        score = _train(module, data, Path(directory), settings, int(options["epochs"]), "val/bleu")
+    decoder.cpu().eval()
+    return reader, score
+
+
+def _wants_gpu(settings: Settings) -> bool:
+    return settings["trainer"].get("accelerator", "auto") not in ("cpu",)
+
+
+def _written(records: StudyRecords, target: str, split: str) -> StudyRecords:
+    keep = [index for index, text in enumerate(records.texts) if text]
+    if not keep:
+        raise InputError(
+            f"no {split} study with an image has a text to learn (generator.target={target}): "
+            "choose another target"
+        )
+    return records.select(keep)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of parameters, frozen ones included."""
+    return sum(parameter.numel() for parameter in network.parameters())
