@@ -1,0 +1,167 @@
+"""How sure a figure is: percentile bootstrap over patients, single and paired.
+
+Studies of one patient resemble each other, so patients are drawn with replacement and bring all
+their studies. All systems are scored on the same draws, so the difference of two systems has its
+own interval (paired), usually narrower than either. A resample is a row of weights: how often each
+study was drawn. A statistic that takes weights is therefore resampled by array operations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+CHUNK_CELLS = 4_000_000
+"""Weights in memory at once: resamples are taken in chunks of at most so many cells."""
+
+Statistic = Callable[[np.ndarray], dict[str, np.ndarray]]
+"""Weights ``(R, N)`` to named figures ``(R,)`` each, NaN where undefined."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A number and its percentile interval; ``low`` and ``high`` are NaN where there is none."""
+
+    value: float
+    low: float = float("nan")
+    high: float = float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """``second - first`` of one metric on the same rows, with the paired interval.
+
+    Attributes:
+        holds: whether the interval leaves out 0.
+    """
+
+    metric: str
+    first: str
+    second: str
+    value: float
+    low: float
+    high: float
+
+    @property
+    def holds(self) -> bool:
+        """True where the interval excludes 0; False where it does not, or there is none."""
+        return bool(self.low > 0 or self.high < 0)
+
+
+class Resampling:
+    """One seeded set of draws of patients, shared by everything scored on the rows.
+
+    Args:
+        patient_ids: ``N`` ids, one a study.
+        resamples: how many draws; 0 for no intervals.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self, patient_ids: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
+    ) -> None:
+        """Number the patients."""
+        self.patient_of_row, patients = pd.factorize(
+            np.asarray(patient_ids, dtype=object), use_na_sentinel=False
+        )
+        self.patients = len(patients)
+        self.rows = len(self.patient_of_row)
+        # One patient drawn again and again is always the same: no interval, not a narrow one.
+        self.resamples = resamples if self.patients > 1 else 0
+        self.seed = seed
+
+    def weights(self) -> Iterator[np.ndarray]:
+        """How often each study was drawn, in chunks ``(r, N)``; the same at every call."""
+        generator = np.random.default_rng(self.seed)
+        step = max(1, CHUNK_CELLS // max(1, self.rows))
+        even = np.full(self.patients, 1 / max(1, self.patients))
+        for start in range(0, self.resamples, step):
+            size = min(step, self.resamples - start)
+            drawn = generator.multinomial(self.patients, even, size=size)
+            yield drawn.astype(np.float64)[:, self.patient_of_row]
+
+    def samples(self, statistic: Statistic) -> dict[str, np.ndarray]:
+        """Every figure of ``statistic`` under every resample, ``(resamples,)`` each."""
+        parts = [statistic(weights) for weights in self.weights()]
+        if not parts:
+            return {name: np.empty(0) for name in self.point(statistic)}
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def point(self, statistic: Statistic) -> dict[str, float]:
+        """The figures on the rows as they are."""
+        values = statistic(np.ones((1, self.rows)))
+        return {name: float(value[0]) for name, value in values.items()}
+
+
+def interval(samples: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The percentile interval; resamples in which the figure is undefined are passed over.
+
+    >>> interval(np.arange(101.0))
+    (2.5, 97.5)
+    """
+    defined = samples[~np.isnan(samples)]
+    if not len(defined):
+        return float("nan"), float("nan")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def figure(value: float, samples: np.ndarray) -> Figure:
+    """A value with the interval of its samples."""
+    return Figure(value, *interval(samples)) if not np.isnan(value) else Figure(value)
+
+
+def difference(
+    metric: str,
+    first: tuple[str, float, np.ndarray],
+    second: tuple[str, float, np.ndarray],
+) -> Difference:
+    """``second - first``; each is a name, a value and its samples, of the same draws."""
+    low, high = interval(second[2] - first[2])
+    return Difference(metric, first[0], second[0], second[1] - first[1], low, high)
+
+
+def bootstrap(
+    statistic: Statistic,
+    patient_ids: Sequence[str],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Figure]:
+    """Figures with intervals, by patient.
+
+    >>> right = np.array([1.0, 1.0, 0.0, 0.0])
+    >>> share = lambda weights: {"share": weights @ right / weights.sum(axis=1)}
+    >>> bootstrap(share, ["a", "b", "c", "d"])["share"].value
+    0.5
+    """
+    draws = Resampling(patient_ids, resamples, seed)
+    samples = draws.samples(statistic)
+    return {name: figure(value, samples[name]) for name, value in draws.point(statistic).items()}
+
+
+def paired_bootstrap(
+    first: Statistic,
+    second: Statistic,
+    patient_ids: Sequence[str],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """``second - first`` of each figure that both have, on the same rows and draws."""
+    draws = Resampling(patient_ids, resamples, seed)
+    ones, others = draws.point(first), draws.point(second)
+    samples, other_samples = draws.samples(first), draws.samples(second)
+    return {
+        name: difference(
+            name,
+            ("first", ones[name], samples[name]),
+            ("second", others[name], other_samples[name]),
+        )
+        for name in ones
+        if name in others
+    }

@@ -1,0 +1,237 @@
+"""An evaluation as files and on the terminal: ``metrics.json``, CSV tables, the page, rich tables.
+
+``evaluate`` and ``evaluate_predictions`` are the doors; they live beside this module.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cascade.evaluation.page import render_page
+from cascade.evaluation.predictions import evaluate_predictions, read_predictions
+from cascade.evaluation.scoring import METRICS, Evaluation, evaluate
+from cascade.io.files import atomic_path, write_json, write_text
+
+__all__ = [
+    "as_json",
+    "console_tables",
+    "difference_table",
+    "evaluate",
+    "evaluate_predictions",
+    "format_tables",
+    "read_predictions",
+    "report_table",
+    "write_evaluation",
+]
+
+FORMAT_VERSION = 1
+
+
+def report_table(evaluation: Evaluation) -> pd.DataFrame:
+    """One row a system: every text and macro figure with its interval, as ``reports_table.csv``."""
+    records = []
+    for system in evaluation.systems:
+        record: dict[str, Any] = {"system": system.name, "trivial": system.trivial}
+        for metric in METRICS:
+            found = evaluation.figure(system.name, metric)
+            record[metric] = found.value
+            record[f"{metric}_low"], record[f"{metric}_high"] = found.low, found.high
+        for metric in ("distinct", "empty"):
+            record[metric] = evaluation.figure(system.name, metric).value
+        records.append(record)
+    return pd.DataFrame(records)
+
+
+def difference_table(evaluation: Evaluation) -> pd.DataFrame:
+    """One row a comparison, as ``differences_table.csv``."""
+    columns = ["metric", "first", "second", "value", "low", "high", "holds"]
+    return pd.DataFrame(
+        [{**dataclasses.asdict(d), "holds": d.holds} for d in evaluation.differences],
+        columns=columns,
+    )
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything as plain values; null where a figure is undefined."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "meta": _plain(evaluation.meta),
+        "notes": list(evaluation.notes),
+        "main": evaluation.main.name,
+        "systems": [
+            {
+                "name": system.name,
+                "trivial": system.trivial,
+                "note": system.note,
+                "figures": {
+                    metric: _plain(dataclasses.asdict(found))
+                    for metric, found in evaluation.figures[system.name].items()
+                    if ":" not in metric
+                },
+            }
+            for system in evaluation.systems
+        ],
+        **{
+            name: [_plain(record) for record in table.to_dict(orient="records")]
+            for name, table in (
+                ("differences", difference_table(evaluation)),
+                ("strata", evaluation.strata),
+                ("labels", evaluation.labels),
+                ("diseases", evaluation.diseases),
+                ("slots", evaluation.slots),
+            )
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def write_evaluation(
+    evaluation: Evaluation, directory: str | Path, *, show_ids: bool = False
+) -> list[Path]:
+    """Write ``metrics.json``, the CSV tables and ``index.html``; each whole or not at all.
+
+    Args:
+        evaluation: of ``evaluate``.
+        directory: made if it is not there; files of those names are replaced.
+        show_ids: print study ids on the page, instead of row numbers of ``reports.csv``.
+
+    Returns:
+        The files, the page last.
+
+    Raises:
+        InputError: the folder may not be written.
+        CascadeError: the disk is full.
+    """
+    directory = Path(directory)
+    write_json(directory / "metrics.json", as_json(evaluation))
+    written = [directory / "metrics.json"]
+    for name, table in (
+        ("reports_table", report_table(evaluation)),
+        ("labels_table", evaluation.labels),
+        ("diseases_table", evaluation.diseases),
+        ("slots_table", evaluation.slots),
+        ("strata_table", evaluation.strata),
+        ("differences_table", difference_table(evaluation)),
+    ):
+        path = directory / f"{name}.csv"
+        with atomic_path(path) as partial:
+            table.to_csv(partial, index=False, float_format="%.6g")
+        written.append(path)
+    page = directory / "index.html"
+    write_text(page, render_page(evaluation, show_ids=show_ids))
+    return [*written, page]
+
+
+CONSOLE_METRICS = (
+    "precision1",
+    "precision2",
+    "bleu1",
+    "bleu4",
+    "exact",
+    "macro_f1_abnormal",
+    "macro_auroc",
+)
+
+
+def console_tables(evaluation: Evaluation) -> list[Table]:
+    """Two compact tables for the terminal: systems beside trivial ones, and which differences hold.
+
+    The best figure of a column is bold; a column that no system has is left out.
+    """
+    metrics = [m for m in CONSOLE_METRICS if _any_figure(evaluation, m)]
+    meta = evaluation.meta
+    scores = Table(
+        title=f"{meta['studies']} studies of split {meta['split']}, {meta['patients']} patients",
+        caption=f"tokeniser {meta['tokenizer']}; P-n mean n-gram precision, BLEU-n corpus BLEU, "
+        "higher is better",
+        title_justify="left",
+        caption_justify="left",
+    )
+    scores.add_column("system", overflow="fold")
+    for metric in metrics:
+        scores.add_column(METRICS[metric], justify="right")
+    best = {
+        metric: max(
+            (
+                value
+                for system in evaluation.systems
+                if not math.isnan(value := evaluation.figure(system.name, metric).value)
+            ),
+            default=math.nan,
+        )
+        for metric in metrics
+    }
+    for number, system in enumerate(evaluation.systems):
+        cells = []
+        for metric in metrics:
+            value = evaluation.figure(system.name, metric).value
+            text = "" if math.isnan(value) else f"{value:.3f}"
+            cells.append(f"[bold]{text}[/bold]" if text and value == best[metric] else text)
+        following = evaluation.systems[number + 1 :][:1]
+        ends = bool(following) and following[0].trivial and not system.trivial
+        style = "dim" if system.trivial else None
+        scores.add_row(escape(system.name), *cells, style=style, end_section=ends)
+    tables = [scores]
+    shown = [d for d in evaluation.differences if d.metric in metrics]
+    if shown:
+        paired = Table(title="Differences, by paired bootstrap over patients", title_justify="left")
+        for name in ("metric", "from", "to"):
+            paired.add_column(name, overflow="fold")
+        paired.add_column("difference", justify="right")
+        paired.add_column("95% interval", justify="right")
+        paired.add_column("holds")
+        for d in shown:
+            low_high = "" if math.isnan(d.low) else f"{d.low:+.3f} to {d.high:+.3f}"
+            holds = (
+                ""
+                if math.isnan(d.low)
+                else (("yes" if d.value > 0 else "yes, worse") if d.holds else "no")
+            )
+            paired.add_row(
+                METRICS[d.metric],
+                escape(d.first),
+                escape(d.second),
+                f"{d.value:+.3f}",
+                low_high,
+                holds,
+            )
+        tables.append(paired)
+    return tables
+
+
+def _any_figure(evaluation: Evaluation, metric: str) -> bool:
+    return any(
+        not math.isnan(evaluation.figure(system.name, metric).value)
+        for system in evaluation.systems
+    )
+
+
+def format_tables(evaluation: Evaluation, width: int = 100) -> str:
+    """The console tables as plain text of at most ``width`` columns."""
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    with console.capture() as capture:
+        for table in console_tables(evaluation):
+            console.print(table)
+    return capture.get()

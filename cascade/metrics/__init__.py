@@ -1,0 +1,1 @@
+"""Scores: strings and arrays in, numbers out. Never imports torch."""
