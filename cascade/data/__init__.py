@@ -1,0 +1,1 @@
+"""Collections to batches: splits by patient, preprocessing, caches, datasets."""
