@@ -1,0 +1,172 @@
+"""Entries to images, in this process or in workers.
+
+Whatever is wrong with a file is a reason, not an exception.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from cascade.errors import CascadeError
+from cascade.inference.privacy import safe_reason, safe_text
+from cascade.inference.sources import Entry, EntryReader, UnsafeEntryError, is_picture
+from cascade.io.dicom import Radiograph, read_dicom
+from cascade.io.image import read_image, read_radiograph
+
+Read = Callable[[Path | BinaryIO], Radiograph]
+
+
+class Decoded(NamedTuple):
+    """An image, or the reason why there is none."""
+
+    image: Radiograph | None
+    reason: str | None
+    warnings: tuple[str, ...] = ()
+
+
+def read_entry(source: Path | BinaryIO) -> Radiograph:
+    """Read a file, or a zip member in memory, of any supported format.
+
+    Raises:
+        InputError: neither a picture nor DICOM, too large, or damaged.
+    """
+    if isinstance(source, Path):
+        return read_radiograph(source)
+    head = source.read(132)
+    source.seek(0)
+    if head[128:132] != b"DICM" and (is_picture(head) or head.startswith(b"BM")):
+        return read_image(source)
+    return read_dicom(source)
+
+
+def _decode(entry: Entry, reader: EntryReader, read: Read) -> Decoded:
+    """Read one entry; whatever goes wrong is a reason, not an exception."""
+    names = (str(entry.file), entry.path)
+    # Warnings may quote the header: they become notes without what they quote.
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        try:
+            image, reason = read(reader.open(entry)), None
+        except UnsafeEntryError as error:
+            image, reason = None, str(error)
+        except Exception as error:  # a hostile file may raise anything, a MemoryError included
+            image, reason = None, safe_reason(error, names)
+    notes = dict.fromkeys(safe_text(str(warning.message), names) for warning in heard)
+    return Decoded(image, reason, tuple(notes))
+
+
+def decode_entries(
+    entries: Sequence[Entry], read: Read = read_entry, workers: int = 0
+) -> Generator[tuple[Entry, Decoded], None, None]:
+    """Decode entries in order.
+
+    Args:
+        entries: what to decode.
+        read: decodes a path or an open file; ``read_entry`` by default. With
+            workers it must be a function of a module that they can import.
+        workers: processes, at most twice as many images ahead as there are of them; a decoder that
+            dies (and does not merely raise) costs the file at which it dies. 0 decodes here.
+
+    Raises:
+        CascadeError: the worker processes do not start.
+    """
+    if workers:
+        yield from _decode_ahead(entries, read, workers)
+        return
+    with contextlib.closing(EntryReader()) as reader:
+        for entry in entries:
+            yield entry, _decode(entry, reader, read)
+
+
+_worker: tuple[EntryReader, Read] | None = None
+
+
+def _start_worker(read: Read) -> None:
+    global _worker
+    _worker = EntryReader(), read
+    # A run that is killed must not leave its decoders behind.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _is_ready() -> bool:
+    return _worker is not None
+
+
+def _decode_in_worker(entry: Entry) -> Decoded:
+    assert _worker is not None
+    return _decode(entry, *_worker)
+
+
+def _pool(read: Read, workers: int) -> ProcessPoolExecutor:
+    # Not forked: the network's threads may hold locks in the process that would be copied.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, _start_worker, (read,))
+
+
+def _decode_ahead(
+    entries: Sequence[Entry], read: Read, workers: int
+) -> Generator[tuple[Entry, Decoded], None, None]:
+    waiting: deque[tuple[Entry, Future[Decoded]]] = deque()
+    remaining = iter(entries)
+    pool = _pool(read, workers)
+    try:
+        try:
+            pool.submit(_is_ready).result()
+        except BrokenProcessPool as error:
+            raise CascadeError("the decoder processes do not start: try workers=0") from error
+        while True:
+            while len(waiting) < 2 * workers and (entry := next(remaining, None)) is not None:
+                waiting.append((entry, _submit(pool, entry)))
+            if not waiting:
+                return
+            entry, future = waiting.popleft()
+            try:
+                decoded = future.result()
+            except BrokenProcessPool:
+                # One of those under way ended its process: find which by doing each alone.
+                pool.shutdown(wait=False, cancel_futures=True)
+                suspects = [entry, *(each for each, _ in waiting)]
+                waiting.clear()
+                for suspect in suspects:
+                    yield suspect, _decode_alone(suspect, read)
+                pool = _pool(read, workers)
+            except Exception as error:  # the image could not be sent back
+                yield entry, Decoded(None, safe_reason(error))
+            else:
+                yield entry, decoded
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, entry: Entry) -> Future[Decoded]:
+    try:
+        return pool.submit(_decode_in_worker, entry)
+    except BrokenProcessPool as error:
+        future: Future[Decoded] = Future()
+        future.set_exception(error)
+        return future
+
+
+def _decode_alone(entry: Entry, read: Read) -> Decoded:
+    with _pool(read, 1) as pool:
+        try:
+            return pool.submit(_decode_in_worker, entry).result()
+        except BrokenProcessPool:
+            return Decoded(None, "the decoder died on this file")

@@ -1,0 +1,51 @@
+"""What a predictor is and what it says of one image."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What the network says of one image.
+
+    Attributes:
+        annotation: the draft in annotation text, ``opacity/lung/base/left/mild; cardiomegaly``.
+        sentences: the same draft as report sentences for a radiologist to edit.
+        confidence: of the draft, in [0, 1].
+        probabilities: one probability in [0, 1] a label, in the bundle's label order.
+        doubts: why the draft should not be shown as it stands; empty where nothing speaks
+            against it. The words are fixed phrases: they hold no identifier.
+    """
+
+    annotation: str
+    sentences: str
+    confidence: float
+    probabilities: dict[str, float]
+    doubts: tuple[str, ...] = ()
+
+
+class PredictorProtocol(Protocol):
+    """What ``annotate_archive`` asks of a predictor."""
+
+    @property
+    def model_id(self) -> str:
+        """A hash of the bundle: equal for equal weights and settings, on every machine."""
+
+    @property
+    def version(self) -> str:
+        """The version of the program that trained the bundle."""
+
+    def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        """Predict images of any size.
+
+        Args:
+            images: float32 arrays ``(H, W)`` in [0, 1], bone bright; sizes may differ.
+
+        Returns:
+            One prediction an image, in order.
+        """

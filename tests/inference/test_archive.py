@@ -1,0 +1,560 @@
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import warnings
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+
+import cascade
+from cascade.errors import CascadeError, InputError
+from cascade.inference import archive as archive_module
+from cascade.inference import journal as journal_module
+from cascade.inference.archive import annotate_archive
+from cascade.inference.prediction import Prediction
+from cascade.inference.privacy import safe_text, short_hash
+from cascade.inference.rows import COLUMNS
+from cascade.io.image import read_radiograph
+
+STUDY, INSTANCE = "1.2.826.0.1.3680043.8.498.1", "1.2.826.0.1.3680043.8.498.2"
+
+
+class FakePredictor:
+    """Says how bright the image is."""
+
+    version = "0.0.9"
+
+    def __init__(self, model_id="model-a", doubt_above=2.0):
+        self.model_id = model_id
+        self.doubt_above = doubt_above
+        self.batches = []
+
+    def predict(self, images):
+        self.batches.append(len(images))
+        return [self._one(float(image.mean())) for image in images]
+
+    def _one(self, mean):
+        doubts = ("too bright",) if mean > self.doubt_above else ()
+        return Prediction("opacity", "There is an opacity.", 0.75, {"opacity": mean}, doubts)
+
+
+def write_png(path, column):
+    """2 x 2, stretched to [0, 1] by the reader: a mean of 0.25 or 0.75 tells them apart."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = [[0, 0], [0, 255]] if column == 0 else [[0, 255], [255, 255]]
+    Image.fromarray(np.array(values, dtype=np.uint8)).save(path)
+
+
+def write_dicom(path, instance=INSTANCE, **tags):
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = ComputedRadiographyImageStorage
+    dataset.SOPInstanceUID, dataset.StudyInstanceUID = instance, STUDY
+    dataset.PatientID, dataset.PatientName = "P123456", "Doe^Jane"
+    dataset.Modality, dataset.BodyPartExamined, dataset.ViewPosition = "CR", "CHEST", "PA"
+    dataset.Rows = dataset.Columns = 2
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    dataset.PixelRepresentation = 0
+    dataset.PixelData = np.array([[0, 0], [0, 4095]], dtype="<u2").tobytes()
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+
+
+def rows_of(out):
+    return [json.loads(line) for line in (out / "annotations.jsonl").read_text().splitlines()]
+
+
+def by_path(out):
+    return {row["path"]: row for row in rows_of(out)}
+
+
+@pytest.fixture
+def images(tmp_path):
+    source = tmp_path / "images"
+    for index in range(5):
+        write_png(source / f"{index}.png", index % 2)
+    return source
+
+
+def test_rows(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    write_dicom(source / "a.dcm")
+    write_png(source / "sub" / "b.png", 1)
+    (source / "read.me").write_text("no image")
+    summary = annotate_archive(source, FakePredictor(), tmp_path / "out")
+    assert (summary.found, summary.annotated, summary.failed, summary.skipped) == (2, 2, {}, 0)
+    assert (summary.ignored, summary.already_complete) == (1, False)
+    first, second = rows_of(tmp_path / "out")
+    assert tuple(first) == COLUMNS
+    assert first == {
+        "path": "a.dcm",
+        "study": short_hash(STUDY),
+        "view": "frontal",
+        "status": "draft",
+        "doubtful": False,
+        "annotation": "opacity",
+        "sentences": "There is an opacity.",
+        "confidence": 0.75,
+        "probabilities": {"opacity": 0.25},
+        "doubts": [],
+        "notes": [],
+        "reason": None,
+        "model_id": "model-a",
+        "model_version": "0.0.9",
+        "program_version": cascade.__version__,
+        "notice": cascade.RESEARCH_NOTICE,
+    }
+    assert (second["path"], second["study"]) == ("sub/b.png", None)
+    assert second["probabilities"] == {"opacity": 0.75}
+    table = pd.read_parquet(tmp_path / "out" / "annotations.parquet")
+    assert table["p_opacity"].tolist() == [0.25, 0.75]
+    assert table["path"].tolist() == ["a.dcm", "sub/b.png"]
+    assert table["doubts"].map(list).tolist() == [[], []]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "annotations.json",
+        "annotations.jsonl",
+        "annotations.parquet",
+    ]
+
+
+def test_no_identifier_reaches_the_results(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    write_dicom(source / "a.dcm")
+    write_dicom(source / "b.dcm")
+    write_dicom(source / "c.dcm", instance="1.2.3.4", PixelData=b"\0\0")
+    annotate_archive(source, FakePredictor(), tmp_path / "out")
+    written = b"".join(p.read_bytes() for p in (tmp_path / "out").iterdir())
+    for secret in ("P123456", "Doe", STUDY, INSTANCE, "1.2.3.4", str(tmp_path)):
+        assert secret.encode() not in written
+
+
+def test_a_key_changes_the_hashes(tmp_path):
+    write_dicom(tmp_path / "a.dcm")
+    annotate_archive(tmp_path / "a.dcm", FakePredictor(), tmp_path / "out", key="secret")
+    (row,) = rows_of(tmp_path / "out")
+    assert row["study"] == short_hash(STUDY, "secret") != short_hash(STUDY)
+
+
+def test_a_doubtful_image_keeps_its_probabilities_and_loses_its_draft(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    write_dicom(source / "foot.dcm", BodyPartExamined="FOOT")
+    write_png(source / "odd.png", 1)
+    predictor = FakePredictor(doubt_above=0.5)
+    summary = annotate_archive(source, predictor, tmp_path / "out")
+    assert (summary.annotated, summary.doubtful) == (2, 2)
+    foot, odd = rows_of(tmp_path / "out")
+    for row in (foot, odd):
+        assert (row["status"], row["doubtful"]) == ("doubtful", True)
+        assert row["annotation"] is row["sentences"] is None
+        assert row["confidence"] == 0.75
+    assert foot["probabilities"] == {"opacity": 0.25}
+    assert foot["doubts"]
+    assert odd["doubts"] == ["too bright"]
+
+
+def test_bad_files_are_rows(tmp_path):
+    source = tmp_path / "in"
+    write_png(source / "good.png", 0)
+    (source / "empty.dcm").write_bytes(b"")
+    (source / "page.dcm").write_text("<html>moved</html>")
+    write_dicom(source / "cut.dcm")
+    whole = (source / "cut.dcm").read_bytes()
+    (source / "cut.dcm").write_bytes(whole[:-4])
+    (source / "cut.png").write_bytes((source / "good.png").read_bytes()[:40])
+    with zipfile.ZipFile(source / "z.zip", "w") as archive:
+        archive.writestr("../up.dcm", b"x")
+        archive.write(source / "good.png", "inside.png")
+        archive.writestr("x.dcm", whole)
+        archive.writestr("page.dcm", "<html>")
+    summary = annotate_archive(source, FakePredictor(), tmp_path / "out", batch_size=2)
+    rows = by_path(tmp_path / "out")
+    status = {path: row["status"] for path, row in rows.items()}
+    assert status == {
+        "cut.dcm": "failed",
+        "cut.png": "failed",
+        "empty.dcm": "failed",
+        "good.png": "draft",
+        "page.dcm": "failed",
+        "z.zip!../up.dcm": "failed",
+        "z.zip!inside.png": "draft",
+        "z.zip!page.dcm": "failed",
+        "z.zip!x.dcm": "draft",
+    }
+    assert rows["empty.dcm"]["reason"] == "the file is empty"
+    assert rows["z.zip!../up.dcm"]["reason"] == "a path that leaves the zip"
+    assert rows["page.dcm"]["reason"].startswith("InputError: the file ")
+    assert rows["page.dcm"]["probabilities"] is None
+    assert sum(summary.failed.values()) == 6
+    assert summary.found == summary.annotated + 6 + summary.skipped
+
+
+def test_a_duplicate_is_annotated_once(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("a.dcm", "b.dcm"):
+        write_dicom(source / name)
+    predictor = FakePredictor()
+    summary = annotate_archive(source, predictor, tmp_path / "out")
+    assert (summary.annotated, summary.skipped, predictor.batches) == (1, 1, [1])
+    first, second = rows_of(tmp_path / "out")
+    assert (first["status"], second["status"]) == ("draft", "duplicate")
+    assert second["reason"] == "same SOP Instance UID as a.dcm"
+
+
+def test_warnings_become_notes_without_what_they_quote(tmp_path, images):
+    def read(path):
+        warnings.warn("Invalid value 'DOE^JANE' for VR PN", stacklevel=1)
+        return read_radiograph(path)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        annotate_archive(images, FakePredictor(), tmp_path / "out", read=read)
+    assert rows_of(tmp_path / "out")[0]["notes"] == ["Invalid value … for VR PN"]
+
+
+def test_batches_limit_and_progress(tmp_path, images):
+    predictor, calls = FakePredictor(), []
+    summary = annotate_archive(
+        images,
+        predictor,
+        tmp_path / "out",
+        batch_size=2,
+        limit=3,
+        progress=lambda *counts: calls.append(counts),
+    )
+    assert (summary.found, predictor.batches, calls) == (3, [2, 1], [(2, 3), (3, 3)])
+    assert [row["path"] for row in rows_of(tmp_path / "out")] == ["0.png", "1.png", "2.png"]
+
+
+def test_workers_give_the_same_rows(tmp_path, images):
+    annotate_archive(images, FakePredictor(), tmp_path / "here")
+    annotate_archive(images, FakePredictor(), tmp_path / "there", workers=1, batch_size=2)
+    assert rows_of(tmp_path / "here") == rows_of(tmp_path / "there")
+
+
+def test_a_decoder_that_dies_costs_its_file(tmp_path, images, monkeypatch):
+    (tmp_path / "deadly_reader.py").write_text(
+        "import os\n"
+        "from cascade.io.image import read_radiograph\n"
+        "def read(path):\n"
+        "    if path.name == '2.png':\n"
+        "        os.kill(os.getpid(), 11)\n"
+        "    return read_radiograph(path)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import deadly_reader
+
+    summary = annotate_archive(
+        images, FakePredictor(), tmp_path / "out", read=deadly_reader.read, workers=1
+    )
+    assert summary.failed == {"the decoder died on this file": 1}
+    assert by_path(tmp_path / "out")["2.png"]["status"] == "failed"
+    assert summary.annotated == 4
+
+
+def test_workers_that_do_not_start(tmp_path, images, monkeypatch):
+    (tmp_path / "vanishing_reader.py").write_text("def read(path): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import vanishing_reader
+
+    (tmp_path / "vanishing_reader.py").unlink()
+    with pytest.raises(CascadeError, match="do not start"):
+        annotate_archive(
+            images, FakePredictor(), tmp_path / "out", read=vanishing_reader.read, workers=1
+        )
+
+
+class Choosy(FakePredictor):
+    """Fails on bright images."""
+
+    def predict(self, images):
+        if any(image.mean() > 0.5 for image in images):
+            raise RuntimeError("shape (2, 2) at '/secret'")
+        return super().predict(images)
+
+
+def test_an_image_that_the_network_cannot_take_is_a_row(tmp_path, images):
+    summary = annotate_archive(images, Choosy(), tmp_path / "out")
+    assert summary.annotated == 3
+    assert summary.failed == {"RuntimeError: shape (2, 2) at …": 2}
+
+
+def test_a_network_that_takes_nothing_ends_the_run(tmp_path, images):
+    class Broken(FakePredictor):
+        def predict(self, images):
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(CascadeError, match="all 5 images of a batch .*run again"):
+        annotate_archive(images, Broken(), tmp_path / "out")
+    assert annotate_archive(images, FakePredictor(), tmp_path / "out").annotated == 5
+
+
+def test_a_number_that_is_none_is_a_failure(tmp_path, images):
+    class Blown(FakePredictor):
+        def _one(self, mean):
+            return Prediction("opacity", "", 0.5, {"opacity": float("nan")})
+
+    summary = annotate_archive(images, Blown(), tmp_path / "out")
+    assert summary.failed == {"ValueError: the network gave a number that is not finite": 5}
+    assert "p_opacity" not in pd.read_parquet(tmp_path / "out" / "annotations.parquet")
+
+
+def test_a_predictor_that_loses_an_image_ends_the_run(tmp_path, images):
+    class Short(FakePredictor):
+        def predict(self, images):
+            return super().predict(images)[1:]
+
+    with pytest.raises(CascadeError, match="4 predictions of 5 images"):
+        annotate_archive(images, Short(), tmp_path / "out")
+
+
+def test_a_finished_output_is_left_alone(tmp_path, images):
+    first = annotate_archive(images, FakePredictor(), tmp_path / "out")
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+    predictor = FakePredictor()
+    again = annotate_archive(images, predictor, tmp_path / "out")
+    assert again.already_complete
+    assert (again.found, again.annotated) == (first.found, first.annotated)
+    assert predictor.batches == []
+    assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("what", ["model", "source", "limit"])
+def test_other_work_in_the_same_output_is_refused(tmp_path, images, what, finished):
+    out = tmp_path / "out"
+    if finished:
+        annotate_archive(images, FakePredictor(), out)
+    else:
+        stop_after(1, images, out)
+    other = images / "0.png" if what == "source" else images
+    predictor = FakePredictor("model-b" if what == "model" else "model-a")
+    with pytest.raises(InputError, match=f"another {what} .*choose another out="):
+        annotate_archive(other, predictor, out, limit=2 if what == "limit" else None)
+
+
+class Stop(BaseException):
+    """Ends a run where it stands, as a kill would."""
+
+
+def stop_after(batches, source, out, batch_size=2):
+    def progress(done, total):
+        if done >= batches * batch_size:
+            raise Stop
+
+    with pytest.raises(Stop):
+        annotate_archive(source, FakePredictor(), out, batch_size=batch_size, progress=progress)
+
+
+def test_a_rerun_does_what_is_left(tmp_path, images):
+    out = tmp_path / "out"
+    stop_after(1, images, out)
+    assert not (out / "annotations.jsonl").exists()
+    predictor = FakePredictor()
+    summary = annotate_archive(images, predictor, out)
+    assert (predictor.batches, summary.resumed, summary.annotated) == ([3], 2, 5)
+    annotate_archive(images, FakePredictor(), tmp_path / "whole")
+    for name in ("annotations.jsonl", "annotations.parquet"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("tear", [b'{"instance":null,"row":{"pa', b'{"half"\n', b"\xff\n"])
+def test_a_torn_line_is_done_again(tmp_path, images, tear):
+    out = tmp_path / "out"
+    stop_after(1, images, out)
+    with (out / "annotations.journal.jsonl").open("ab") as file:
+        file.write(tear)
+    predictor = FakePredictor()
+    assert annotate_archive(images, predictor, out).annotated == 5
+    assert predictor.batches == [3]
+    assert len({row["path"] for row in rows_of(out)}) == len(rows_of(out)) == 5
+
+
+def test_a_torn_first_line_begins_anew(tmp_path, images):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "annotations.journal.jsonl").write_bytes(b'{"format_ver')
+    assert annotate_archive(images, FakePredictor(), out).annotated == 5
+
+
+def test_duplicates_are_known_after_a_restart(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("a.dcm", "b.dcm", "c.dcm"):
+        write_dicom(source / name)
+    stop_after(1, source, out, batch_size=1)
+    annotate_archive(source, FakePredictor(), out)
+    assert [row["status"] for row in rows_of(out)] == ["draft", "duplicate", "duplicate"]
+
+
+@pytest.mark.parametrize("step", ["write_tables", "write_json", "remove"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_kill_while_the_results_are_written(tmp_path, images, monkeypatch, step, after):
+    out = tmp_path / "out"
+    owner = journal_module.Journal if step == "remove" else archive_module
+    original = getattr(owner, step)
+
+    def killed(*args):
+        if after:
+            original(*args)
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, step, killed)
+        with pytest.raises(Stop):
+            annotate_archive(images, FakePredictor(), out)
+    predictor = FakePredictor()
+    assert annotate_archive(images, predictor, out).annotated == 5
+    assert predictor.batches == []
+    assert [row["path"] for row in rows_of(out)] == [f"{i}.png" for i in range(5)]
+    assert not (out / "annotations.journal.jsonl").exists()
+
+
+SLOW_RUN = """
+import sys, time
+from pathlib import Path
+from cascade.inference.archive import annotate_archive
+from cascade.inference.prediction import Prediction
+
+class Slow:
+    model_id, version = "slow", "1"
+    def predict(self, images):
+        time.sleep(0.01)
+        return [Prediction("normal", "", 0.5, {"normal": float(i.mean())}) for i in images]
+
+annotate_archive(Path(sys.argv[1]), Slow(), Path(sys.argv[2]), batch_size=3)
+"""
+
+
+def test_kills_at_random_moments_lose_and_repeat_nothing(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    for index in range(120):
+        write_png(source / f"{index:03}.png", index % 2)
+    command = [sys.executable, "-c", SLOW_RUN, str(source)]
+    journal = out / "annotations.journal.jsonl"
+    moments, kills = random.Random(7), 0
+    for _ in range(6):
+        size = journal.stat().st_size if journal.exists() else 0
+        process = subprocess.Popen([*command, str(out)])
+        while process.poll() is None and not (journal.exists() and journal.stat().st_size > size):
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.08))
+        kills += process.poll() is None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert kills >= 2
+    subprocess.run([*command, str(out)], check=True)
+    subprocess.run([*command, str(tmp_path / "whole")], check=True)
+    assert [row["path"] for row in rows_of(out)] == [f"{i:03}.png" for i in range(120)]
+    expected = (tmp_path / "whole" / "annotations.jsonl").read_bytes()
+    assert (out / "annotations.jsonl").read_bytes() == expected
+
+
+def test_two_runs_do_not_share_an_output(tmp_path, images):
+    out = tmp_path / "out"
+    out.mkdir()
+    with journal_module.only_writer(out), pytest.raises(InputError, match="another run is writing"):
+        annotate_archive(images, FakePredictor(), out)
+
+
+def test_nothing_to_annotate(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    with pytest.raises(InputError, match=r"no image file in .*in \(0 other"):
+        annotate_archive(source, FakePredictor(), tmp_path / "out")
+    (source / "a.txt").write_text("a")
+    with pytest.raises(InputError, match=r"\(1 other"):
+        annotate_archive(source, FakePredictor(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"workers": -1}, "workers=-1"),
+        ({"limit": 0}, "limit=0"),
+    ],
+)
+def test_numbers_out_of_range(tmp_path, images, wrong, message):
+    with pytest.raises(InputError, match=message):
+        annotate_archive(images, FakePredictor(), tmp_path / "out", **wrong)
+
+
+def test_outputs_that_cannot_be(tmp_path, images):
+    with pytest.raises(InputError, match="is a file"):
+        annotate_archive(images, FakePredictor(), images / "0.png")
+    with pytest.raises(InputError, match="is the source itself"):
+        annotate_archive(images, FakePredictor(), images)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "annotations.jsonl").write_text("someone's")
+    with pytest.raises(InputError, match="not of this work"):
+        annotate_archive(images, FakePredictor(), out)
+    assert (out / "annotations.jsonl").read_text() == "someone's"
+    assert not (out / "annotations.journal.jsonl").exists()
+
+
+def test_an_output_of_another_format_is_refused(tmp_path, images):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "annotations.json").write_text('{"format_version": 99}')
+    with pytest.raises(InputError, match="another format"):
+        annotate_archive(images, FakePredictor(), out)
+    (out / "annotations.json").unlink()
+    (out / "annotations.journal.jsonl").write_text('{"format_version": 99}\n')
+    with pytest.raises(InputError, match="format 99"):
+        annotate_archive(images, FakePredictor(), out)
+
+
+def test_a_full_disk_is_one_line(tmp_path, images, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(CascadeError, match="no space left"):
+            annotate_archive(images, FakePredictor(), tmp_path / "out")
+    assert annotate_archive(images, FakePredictor(), tmp_path / "out").annotated == 5
+
+
+def test_the_output_may_lie_inside_the_source(tmp_path, images):
+    stop_after(1, images, images / "out")
+    summary = annotate_archive(images, FakePredictor(), images / "out")
+    assert (summary.found, summary.ignored) == (5, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("got 'DOE^JANE'", "got …"),
+        ("name Doe^Jane is wrong", "name … is wrong"),
+        ("UID 1.2.840.10008.1 unknown", "UID … unknown"),
+        ("cannot read /data/doe/x.dcm now", "cannot read … now"),
+        ("C:\\data\\doe.dcm is bad", "… is bad"),
+        ("born 19700101", "born #"),
+        ('an open "quote', "an open …"),
+        ("two\nlines\x00", "two lines"),
+        ("x" * 300, "x" * 199 + "…"),
+    ],
+)
+def test_safe_text(text, safe):
+    assert safe_text(text) == safe
