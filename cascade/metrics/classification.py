@@ -101,7 +101,7 @@ def label_scores(
     truth, probabilities = np.asarray(truth, dtype=float), np.asarray(probabilities, dtype=float)
     if truth.shape != probabilities.shape or truth.ndim != 2 or truth.shape[1] != len(names):
         raise ValueError(
-            f"truth {truth.shape}, probabilities {probabilities.shape}, {len(names)} names: they differ"
+            f"truth {truth.shape}, probabilities {probabilities.shape}, {len(names)} names"
         )
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise ValueError("a probability is missing or outside 0 to 1")
