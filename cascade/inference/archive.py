@@ -64,6 +64,35 @@ class Summary:
     resumed: int = 0
     already_complete: bool = False
 
+    def __str__(self) -> str:
+        """Lines to print.
+
+        >>> print(Summary(4, 2, 1, {"the file is empty": 1}, 1, 7))
+        4 images: 2 annotated (1 doubtful, draft withheld), 1 duplicate skipped, 1 failed
+        7 other files ignored
+        failed: 1 x the file is empty
+        """
+        parts = [f"{self.annotated} annotated"]
+        if self.doubtful:
+            parts[0] += f" ({self.doubtful} doubtful, draft withheld)"
+        if self.skipped:
+            parts.append(f"{_counted(self.skipped, 'duplicate')} skipped")
+        if self.failed:
+            parts.append(f"{sum(self.failed.values())} failed")
+        lines = [f"{_counted(self.found, 'image')}: {', '.join(parts)}"]
+        if self.already_complete:
+            lines.append("an earlier run had finished this work: nothing was done now")
+        elif self.resumed:
+            lines.append(f"{self.resumed} of them by an earlier run")
+        if self.ignored:
+            lines.append(f"{_counted(self.ignored, 'other file')} ignored")
+        lines += [f"failed: {count} x {reason}" for reason, count in self.failed.items()]
+        return "\n".join(lines)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
 
 class _Item(NamedTuple):
     """What waits for its batch: a finished row, or an image with what is known of it."""

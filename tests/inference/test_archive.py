@@ -331,6 +331,7 @@ def test_a_finished_output_is_left_alone(tmp_path, images):
     predictor = FakePredictor()
     again = annotate_archive(images, predictor, tmp_path / "out")
     assert again.already_complete
+    assert "nothing was done now" in str(again)
     assert (again.found, again.annotated) == (first.found, first.annotated)
     assert predictor.batches == []
     assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
@@ -370,6 +371,7 @@ def test_a_rerun_does_what_is_left(tmp_path, images):
     predictor = FakePredictor()
     summary = annotate_archive(images, predictor, out)
     assert (predictor.batches, summary.resumed, summary.annotated) == ([3], 2, 5)
+    assert str(summary) == "5 images: 5 annotated\n2 of them by an earlier run"
     annotate_archive(images, FakePredictor(), tmp_path / "whole")
     for name in ("annotations.jsonl", "annotations.parquet"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
