@@ -130,15 +130,24 @@ def _run_command(command: str, arguments: list[str], run: Callable[[DictConfig],
     import hydra
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come up to us, unprinted
+    errors: list[BaseException] = []
 
     def task(config: DictConfig) -> Any:
-        return run(config)
+        # Kept and raised below: Hydra would print it, and a sweep's other jobs should still run.
+        try:
+            return run(config)
+        except Exception as error:
+            _remove_empty_output()
+            errors.append(error)
+            return None
 
     program, sys.argv = sys.argv, [f"cascade-{command}", *arguments]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
     finally:
         sys.argv = program
+    if errors:
+        raise errors[0]
 
 
 def _fail(message: str, status: int) -> int:
@@ -172,6 +181,17 @@ def dispatch(arguments: Sequence[str]) -> int:
         print(f"{module.HELP.strip()}\n\n{SHARED_HELP}\n{RESEARCH_NOTICE}")
         return 0
     return run_guarded(command, rest, module.run)
+
+
+def _remove_empty_output() -> None:
+    """Hydra makes the output folder before a command begins; one that stayed empty goes."""
+    import contextlib
+
+    from hydra.core.hydra_config import HydraConfig
+
+    if HydraConfig.initialized():
+        with contextlib.suppress(OSError):
+            Path(HydraConfig.get().runtime.output_dir).rmdir()
 
 
 def run_guarded(command: str, rest: list[str], run: Callable[[DictConfig], Any]) -> int:

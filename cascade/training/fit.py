@@ -81,7 +81,7 @@ def _quiet_lightning() -> Iterator[None]:
         # Batches are read whole from a memory map: more workers would only copy them.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
-        warnings.filterwarnings("ignore", message=".*`LeafSpec` is deprecated.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
         try:
             yield
         finally:
@@ -194,6 +194,9 @@ def fit_classifier(
     else:
         network = start_from
         network.replace_head(len(table.labels))
+        network.dropout.p = float(options["dropout"])
+        network.encoder.unfreeze(settings["encoder"].get("unfreeze"))
+    network.train()
     owners = [table.diseases.index(label.disease) for label in table.labels]
     module = ClassifierModule(network, table.exclusive, owners, options["optimizer"])
     epochs = int(options["epochs"] if start_from is None else options["next_epochs"])

@@ -1,0 +1,58 @@
+"""``cascade annotate``: draft annotations of an archive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+HELP = """\
+cascade annotate source=PATH model=DIR out=DIR
+
+Drafts an annotation for every radiograph in a folder tree, a .zip or one file: annotations.jsonl and
+annotations.parquet, one row an image. A file that cannot be read is a row with its reason; a picture unlike
+the training radiographs is marked doubtful and its draft withheld. Killed, the same command goes on;
+no file is annotated twice.
+
+  batch_size=N   images through the network at a time
+  workers=N      processes that decode ahead of it (0: in this process)
+  limit=N        the first N images only
+
+Example:
+  cascade annotate source=archive/ model=runs/nih/model out=annotations
+
+Exit status 1 if any file failed.
+"""
+
+
+def run(config: DictConfig) -> None:
+    """Annotate."""
+    from pathlib import Path
+
+    from cascade.cli.support import existing, output_directory, plain
+
+    settings = plain(config)
+    source, model = existing(settings, "source"), existing(settings, "model")
+    from cascade.errors import CascadeError
+    from cascade.inference.archive import annotate_archive
+    from cascade.inference.predictor import Predictor
+    from cascade.pipeline.progress import progress_bar
+
+    out: Path = output_directory()
+    predictor = Predictor(model, settings["device"])
+    with progress_bar("annotating") as update:
+        summary = annotate_archive(
+            source,
+            predictor,
+            out,
+            batch_size=int(settings["batch_size"]),
+            workers=int(settings["workers"]),
+            limit=settings["limit"],
+            progress=update,
+        )
+    print(summary)
+    print(f"annotations: {out / 'annotations.jsonl'}")
+    if summary.failed:
+        count = sum(summary.failed.values())
+        raise CascadeError(f"{count} file(s) failed: the rows of {out} give the reasons")

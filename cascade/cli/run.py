@@ -1,0 +1,55 @@
+"""``cascade run``: the whole cascade."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+HELP = """\
+cascade run [collection=DIR | data=NAME data.root=PATH] [rounds=N] out=DIR
+
+The recurrent cascade of Shin et al. 2016: mine labels, train the classifier, train the generator, read the
+joint contexts, cluster, relabel, fine-tune, generate again, N times; then score every round on the test
+split beside the trivial baselines. Finished stages are kept: after a kill the same command goes on.
+
+Writes collection/, round-N/{labels,classifier,generator}/, model/ (the round best on validation) and
+evaluation/index.html.
+
+Examples:
+  cascade run data=phantom rounds=2 out=runs/phantom
+  cascade run data=nih data.root=downloads/nih experiment=nih14_squeezenet \\
+      encoder.weights=squeezenet1_1.safetensors out=runs/nih
+  cascade run -m seed=1,2,3 collection=collections/phantom out=sweeps/seeds
+"""
+
+
+def run(config: DictConfig) -> None:
+    """Run and evaluate."""
+    from cascade.cli.support import output_directory, plain
+
+    settings = plain(config)
+    out = output_directory()
+    run_and_evaluate(settings, out)
+    print(f"model: {out / 'model'}\nevaluation page: {out / 'evaluation' / 'index.html'}")
+
+
+def run_and_evaluate(settings: dict[str, Any], out: Path) -> Any:
+    """The cascade and its evaluation on the test split; returns the evaluation."""
+    from cascade.cli.evaluate import show
+    from cascade.io.collection import read_collection
+    from cascade.labels.table import read_label_table
+    from cascade.pipeline.assessment import assess
+    from cascade.pipeline.rounds import run_cascade
+    from cascade.pipeline.stages import Context, open_images
+
+    bundles = run_cascade(settings, out)
+    collection = read_collection(settings["collection"] or out / "collection")
+    context = Context(collection, open_images(settings, collection, out / "cache"), settings)
+    named = {f"round {number}": bundle for number, bundle in enumerate(bundles, start=1)}
+    table = read_label_table(out / "round-1" / "labels")
+    evaluation = assess(context, table, named, out / "evaluation")
+    show(evaluation)
+    return evaluation

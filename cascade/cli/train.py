@@ -1,0 +1,52 @@
+"""``cascade train``: one stage becomes a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+HELP = """\
+cascade train stage=classifier collection=DIR label_table=DIR out=DIR
+cascade train stage=generator  collection=DIR label_table=DIR classifier_model=RUN/model out=DIR
+
+Trains one stage into a run: config.yaml, metrics.csv, checkpoints/, model/. Killed, the same command goes
+on from the last finished epoch.
+
+  encoder=NAME      tiny, squeezenet1_1, resnet18, resnet50, densenet121 (encoder.weights=FILE)
+  decoder=NAME      lstm, gru
+  trainer=NAME      auto, cpu, fast (one batch, to see that it runs)
+
+Examples:
+  cascade train stage=classifier collection=collections/nih label_table=labels/nih \\
+      encoder=squeezenet1_1 encoder.weights=squeezenet1_1.safetensors out=runs/classifier
+  cascade train stage=generator collection=collections/nih label_table=labels/nih \\
+      classifier_model=runs/classifier/model decoder=gru out=runs/generator
+  cascade train -m encoder=tiny,resnet18 seed=1,2,3 collection=c label_table=l out=sweeps/encoders
+"""
+
+
+def run(config: DictConfig) -> None:
+    """Train."""
+    from cascade.cli.support import existing, output_directory, plain
+    from cascade.errors import InputError
+
+    settings = plain(config)
+    if settings["stage"] not in ("classifier", "generator"):
+        raise InputError(f"unknown stage {settings['stage']!r}, expected 'classifier' or 'generator'")
+    if settings["stage"] == "generator":
+        classifier = existing(settings, "classifier_model")
+    start = existing(settings, "start_from") if settings["start_from"] else None
+    collection = existing(settings, "collection")
+    from cascade.labels.table import read_label_table
+    from cascade.pipeline.stages import open_context, train_classifier, train_generator
+
+    out = output_directory()
+    table = read_label_table(existing(settings, "label_table"))
+    context = open_context(settings, collection)
+    if settings["stage"] == "classifier":
+        bundle = train_classifier(context, table, out, start)
+    else:
+        bundle = train_generator(context, table, classifier, out)
+    print(f"run: {out}\nmodel: {bundle}")

@@ -1,0 +1,90 @@
+"""A loaded bundle as a function of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cascade.data.cache import to_uint8
+from cascade.data.transforms import to_unit
+from cascade.inference.bundle import read_bundle
+from cascade.inference.prediction import Prediction
+from cascade.models.reader import Reader
+from cascade.text.sentences import annotation_sentences
+
+
+class Predictor:
+    """Reads pictures one by one (one view a study) with a bundle's network.
+
+    Attributes:
+        reader: the networks, in evaluation mode.
+        model_id: hash of the bundle.
+        version: of the program that wrote it.
+    """
+
+    def __init__(self, directory: str | Path, device: str = "auto") -> None:
+        """Load a bundle.
+
+        Args:
+            directory: the bundle.
+            device: ``auto``, ``cpu``, ``cuda``, ...
+
+        Raises:
+            InputError: as ``read_bundle``.
+        """
+        self.reader: Reader
+        self.reader, self.facts = read_bundle(directory)
+        self.model_id: str = self.facts["model_id"]
+        self.version: str = self.facts["program_version"]
+        self.image_size: int = self.facts["image_size"]
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        self.reader.to(self.device)
+
+    def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        """Predict images of any size.
+
+        Args:
+            images: float32 ``(H, W)`` in [0, 1], bone bright.
+
+        Returns:
+            One prediction an image: the draft, its sentences, the probability of each disease, and a
+            doubt where the picture is unlike the training radiographs.
+        """
+        if not images:
+            return []
+        pixels = np.stack([to_uint8(image, self.image_size) for image in images])
+        tensor = to_unit(torch.from_numpy(pixels).to(self.device)).view(
+            len(images), 1, 1, *pixels.shape[1:]
+        )
+        views = torch.ones(len(images), 1, dtype=torch.bool, device=self.device)
+        reading = self.reader.read(tensor, views)
+        suitability = self.reader.suitability
+        distances = suitability(tensor[:, 0]).tolist() if suitability else [0.0] * len(images)
+        drafts = reading.drafts or [""] * len(images)
+        confidences = (
+            reading.confidences.tolist() if reading.confidences is not None else [0.0] * len(images)
+        )
+        annotation = self.facts["target"] == "annotation"
+        return [
+            Prediction(
+                annotation=draft,
+                sentences=annotation_sentences(draft) if annotation else draft,
+                confidence=confidence,
+                probabilities=dict(zip(self.reader.diseases, row, strict=True)),
+                doubts=_doubts(distance),
+            )
+            for draft, confidence, row, distance in zip(
+                drafts, confidences, reading.diseases.tolist(), distances, strict=True
+            )
+        ]
+
+
+def _doubts(distance: float) -> tuple[str, ...]:
+    if distance <= 1.0:
+        return ()
+    return (f"unlike the training radiographs: {distance:.2f} times the accepted distance",)

@@ -1,0 +1,170 @@
+"""Score trained bundles on a split beside the trivial baselines, and write the page."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cascade.data.cache import ImageCache
+from cascade.data.datasets import StudyDataset, StudyRecords
+from cascade.data.transforms import to_unit
+from cascade.errors import InputError
+from cascade.evaluation.systems import Rows, System, Training
+from cascade.evaluation.scoring import Evaluation, evaluate
+from cascade.evaluation.tables import write_evaluation
+from cascade.inference.bundle import read_bundle
+from cascade.io.files import atomic_path
+from cascade.labels.table import LabelTable
+from cascade.models.reader import Reader
+from cascade.pipeline.progress import progress_bar
+from cascade.pipeline.stages import Context, current_commit
+from cascade.training.classifier import disease_truth
+
+log = logging.getLogger(__name__)
+
+PIXEL_SIDE = 32
+
+
+def read_records(
+    reader: Reader, dataset: StudyDataset, batch_size: int, device: str, description: str
+) -> tuple[np.ndarray, pd.DataFrame, list[str] | None]:
+    """Features ``(N, D)``, disease probabilities ``(N, C)`` and drafts of a dataset's studies."""
+    reader = reader.eval().to(device)
+    features, diseases, drafts = [], [], []
+    with progress_bar(description) as update:
+        for start in range(0, len(dataset), batch_size):
+            batch = dataset.__getitems__(range(start, min(start + batch_size, len(dataset))))
+            reading = reader.read(to_unit(batch.images.to(device)), batch.views.to(device))
+            features.append(reading.features.cpu().numpy())
+            diseases.append(reading.diseases.cpu().numpy())
+            if reading.drafts is not None:
+                drafts += reading.drafts
+            update(start + len(batch.study_ids), len(dataset))
+    reader.cpu()
+    table = pd.DataFrame(np.concatenate(diseases), columns=reader.diseases)
+    table.insert(0, "study_id", dataset.records.study_ids)
+    return np.concatenate(features), table, drafts or None
+
+
+def small_pictures(records: StudyRecords, cache: ImageCache) -> np.ndarray:
+    """``(N, 32, 32)`` float32 in [0, 1] of each study's first image, for the pixel baselines."""
+    pixels = torch.from_numpy(np.stack([cache.pixels[rows[0]] for rows in records.image_rows]))
+    small = torch.nn.functional.interpolate(
+        to_unit(pixels).unsqueeze(1), size=(PIXEL_SIDE, PIXEL_SIDE), mode="area"
+    )
+    return small[:, 0].numpy()
+
+
+def assess(
+    context: Context,
+    table: LabelTable,
+    bundles: Mapping[str, Path],
+    out: Path,
+    split: str = "test",
+) -> Evaluation:
+    """Score bundles on a split beside the baselines; write predictions, tables and the page.
+
+    Args:
+        context: collection, images, settings.
+        table: the label table whose diseases are scored (the first round's).
+        bundles: name -> bundle, in the order of the rounds; the last is the one the page is about.
+        out: directory.
+        split: ``test`` is read once, after all selection; ``val`` while choosing.
+
+    Raises:
+        InputError: a bundle of another collection's labels, or no study to score.
+    """
+    settings = context.settings
+    options = settings["evaluate"]
+    batch = int(settings["generator"]["feature_batch_size"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows_of = {name: _written(context.records(name)) for name in ("train", "val", split)}
+    datasets = {name: StudyDataset(records, context.cache, table) for name, records in rows_of.items()}
+    scored = rows_of[split]
+    systems = []
+    features: dict[str, np.ndarray] = {}
+    for name, path in bundles.items():
+        reader, facts = read_bundle(path)
+        if facts["target"] != settings["generator"]["target"]:
+            raise InputError(
+                f"{path} writes {facts['target']}: evaluate it with generator.target={facts['target']}"
+            )
+        if facts["image_size"] != context.cache.size:
+            raise InputError(
+                f"{path} reads images of {facts['image_size']} pixels: evaluate it with "
+                f"data.image_size={facts['image_size']}"
+            )
+        if set(reader.diseases) != set(table.diseases):
+            raise InputError(f"{path} was trained on other labels than this label table's")
+        found, probabilities, drafts = read_records(reader, datasets[split], batch, device, name)
+        systems.append(System(name, drafts, probabilities[reader.diseases]))
+        write_predictions(out / "predictions" / name.replace(" ", "-"), scored, drafts, probabilities)
+        if path == list(bundles.values())[-1]:
+            features[split] = found
+            features["train"] = read_records(
+                reader, datasets["train"], batch, device, f"{name}, training studies"
+            )[0]
+
+    def truth(name: str) -> pd.DataFrame:
+        owners = [table.diseases.index(label.disease) for label in table.labels]
+        merged = disease_truth(datasets[name].labels, owners, len(table.diseases))
+        return pd.DataFrame(merged.numpy(), columns=table.diseases)
+
+    def image(index: int) -> np.ndarray:
+        return np.asarray(context.cache.pixels[scored.image_rows[index][0]], dtype=np.float32) / 255
+
+    rows = Rows(
+        scored.study_ids, scored.patient_ids, scored.texts, truth(split), split=split, image=image
+    )
+    training = Training(
+        texts=rows_of["train"].texts,
+        val_texts=rows_of["val"].texts,
+        labels=truth("train"),
+        pixels=small_pictures(rows_of["train"], context.cache),
+        features=features["train"],
+        test_pixels=small_pictures(scored, context.cache),
+        test_features=features[split],
+    )
+    evaluation = evaluate(
+        rows,
+        systems,
+        training,
+        kind="annotation" if settings["generator"]["target"] == "annotation" else "report",
+        seed=int(settings["seed"]),
+        resamples=int(options["resamples"]),
+        meta={
+            "data": context.collection.info.get("source", "unknown"),
+            "training studies": len(rows_of["train"]),
+            "validation studies": len(rows_of["val"]),
+            "commit": current_commit(),
+        },
+    )
+    write_evaluation(evaluation, out, show_ids=bool(options["show_ids"]))
+    return evaluation
+
+
+def _written(records: StudyRecords) -> StudyRecords:
+    keep = [index for index, text in enumerate(records.texts) if text]
+    if len(keep) < len(records):
+        log.info("%d studies without a reference text are not scored", len(records) - len(keep))
+    return records.select(keep)
+
+
+def write_predictions(
+    out: Path, records: StudyRecords, drafts: list[str] | None, probabilities: pd.DataFrame
+) -> None:
+    """``reports.csv`` (study_id, reference, hypothesis) and ``probabilities.parquet``."""
+    if drafts is not None:
+        frame = pd.DataFrame(
+            {"study_id": records.study_ids, "reference": records.texts, "hypothesis": drafts}
+        )
+        with atomic_path(out / "reports.csv") as partial:
+            frame.to_csv(partial, index=False)
+    with atomic_path(out / "probabilities.parquet") as partial:
+        probabilities.to_parquet(partial, index=False)

@@ -1,0 +1,99 @@
+"""Collections by name: which reader reads ``data=NAME``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cascade.errors import InputError
+from cascade.io.collection import Collection
+from cascade.io.nih import read_nih
+from cascade.io.openi import read_openi
+from cascade.io.table import read_table
+from cascade.pipeline.progress import progress_bar, say
+
+Settings = Mapping[str, Any]
+
+
+def _root(data: Settings) -> Path:
+    root = data.get("root")
+    if not root:
+        raise InputError(
+            f"data={data['name']} needs data.root=PATH: where its download lies "
+            "(`cascade prepare --help` shows an example)"
+        )
+    return Path(root)
+
+
+def _openi(data: Settings, out: Path, update: Callable[[int], None]) -> Collection:
+    return read_openi(
+        _root(data),
+        images=data.get("images"),
+        projections=data.get("projections"),
+        patients=data.get("patients"),
+        split_file=data.get("split_file"),
+        progress=update,
+    )
+
+
+def _nih(data: Settings, out: Path, update: Callable[[int], None]) -> Collection:
+    return read_nih(_root(data), images=data.get("images"), progress=update)
+
+
+def _table(data: Settings, out: Path, update: Callable[[int], None]) -> Collection:
+    columns = {role: name for role, name in (data.get("columns") or {}).items() if name}
+    return read_table(
+        _root(data), columns=columns or None, separator=data["separator"], progress=update
+    )
+
+
+def phantom_root(data: Settings, out: Path) -> Path:
+    """Where the phantom's raw files lie: ``data.root``, or beside the collection."""
+    return Path(data["root"]) if data.get("root") else out.with_name(f"{out.name}-raw")
+
+
+def _phantom(data: Settings, out: Path, update: Callable[[int], None]) -> Collection:
+    from cascade.io.phantom import write_phantom
+
+    root = phantom_root(data, out)
+    if not (root / "phantom.json").is_file():
+        say(f"drawing {data['studies']} phantom studies into {root}")
+        write_phantom(
+            root,
+            studies=int(data["studies"]),
+            size=int(data["size"]),
+            seed=int(data["seed"]),
+            image_format=data["image_format"],
+            workers=int(data["workers"]),
+            progress=update,
+        )
+    collection = read_openi(root)
+    collection.info["source"] = "phantom"
+    return collection
+
+
+SOURCES: dict[str, Callable[[Settings, Path, Callable[[int], None]], Collection]] = {
+    "openi": _openi,
+    "nih": _nih,
+    "table": _table,
+    "phantom": _phantom,
+}
+
+
+def read_source(data: Settings, out: Path) -> tuple[Collection, list[Any]]:
+    """Read the source that ``data.name`` names.
+
+    Returns:
+        The collection, and what was rejected: (file, reason) pairs.
+
+    Raises:
+        InputError: unknown name, or as the reader.
+    """
+    name = data.get("name")
+    if name not in SOURCES:
+        raise InputError(f"unknown data.name {name!r}, expected one of {sorted(SOURCES)}")
+    total = int(data["studies"]) if name == "phantom" else 0
+    with progress_bar(f"reading {name}", total or None) as update:
+        collection = SOURCES[name](data, out, lambda done: update(done, max(total, done)))
+    return collection, list(collection.info.pop("rejected", []))

@@ -1,0 +1,247 @@
+"""The stages: prepare, mine, train, relabel. Each writes a directory, whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cascade import __version__
+from cascade.data.cache import ImageCache, build_cache
+from cascade.data.datasets import StudyDataset, study_records
+from cascade.data.splits import assign_splits
+from cascade.errors import InputError
+from cascade.inference.bundle import read_bundle, write_bundle
+from cascade.io.collection import Collection, read_collection, write_collection
+from cascade.labels.patterns import mine_patterns, mine_terms
+from cascade.labels.table import LabelTable, read_label_table, write_label_table
+from cascade.models.reader import Reader
+from cascade.pipeline.progress import progress_bar, say
+from cascade.pipeline.settings import claim_run
+from cascade.pipeline.sources import read_source
+from cascade.relabel.composite import relabel
+from cascade.training.fit import count_parameters, extract_features, fit_classifier, fit_generator
+
+log = logging.getLogger(__name__)
+
+Settings = Mapping[str, Any]
+
+
+def current_commit() -> str:
+    """The checkout's short commit, with ``+`` where it has changes; the version outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        describe = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+        done = subprocess.run(describe, cwd=folder, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return f"v{__version__}"
+    return done.stdout.strip() if done.returncode == 0 else f"v{__version__}"
+
+
+def prepare(settings: Settings, out: str | Path) -> Collection:
+    """Read a raw download into a collection, split by patient.
+
+    Raises:
+        InputError: the source is missing or holds no study.
+    """
+    out = Path(out)
+    collection, rejected = read_source(settings["data"], out)
+    collection = assign_splits(
+        collection,
+        fractions=tuple(settings["split"]["fractions"]),
+        seed=int(settings["split"]["seed"]),
+    )
+    collection.info["made_by"] = {"program": f"cascade {__version__}", "commit": current_commit()}
+    write_collection(collection, out)
+    counts = collection.counts
+    say(
+        f"{counts['studies']} studies of {counts['patients']} patients; "
+        f"{counts['images_found']} of {counts['images_named']} named images found"
+    )
+    splits = collection.studies["split"].value_counts(dropna=False).to_dict()
+    say("splits by patient: " + ", ".join(f"{name or 'none'} {n}" for name, n in splits.items()))
+    if rejected:
+        import pandas as pd
+
+        pd.DataFrame(rejected, columns=["file", "reason"]).to_csv(out / "rejected.csv", index=False)
+        say(f"{len(rejected)} file(s) rejected: {out / 'rejected.csv'} gives the reasons")
+    return collection
+
+
+def mine(settings: Settings, collection: Collection, out: str | Path) -> LabelTable:
+    """Mine a collection's annotations into a label table.
+
+    Raises:
+        InputError: no label passes the threshold, or the rule's name is unknown.
+    """
+    options = dict(settings["labels"])
+    rule = options.pop("rule")
+    rules = {"patterns": mine_patterns, "terms": mine_terms}
+    if rule not in rules:
+        raise InputError(f"unknown labels.rule {rule!r}, expected one of {sorted(rules)}")
+    table = rules[rule](collection, **options)
+    write_label_table(table, out)
+    return table
+
+
+def open_images(
+    settings: Settings, collection: Collection, directory: Path | None = None
+) -> ImageCache:
+    """The decoded images of a collection at the size of the settings."""
+    data = settings["data"]
+    folder = Path(data.get("cache") or directory or "cache")
+    with progress_bar("decoding images") as update:
+        cache = build_cache(
+            collection, int(data["image_size"]), folder, int(data["workers"]), update
+        )
+    for image_id, reason in list(cache.failures.items())[:3]:
+        log.warning("image %s could not be read: %s", image_id, reason)
+    if len(cache.failures) > 3:
+        log.warning("%d images in all could not be read", len(cache.failures))
+    return cache
+
+
+@dataclasses.dataclass
+class Context:
+    """What every training stage reads: the collection, its images and the settings."""
+
+    collection: Collection
+    cache: ImageCache
+    settings: Settings
+
+    def records(self, split: str) -> Any:
+        """Studies of a split that have an image."""
+        target = self.settings["generator"]["target"]
+        return study_records(
+            self.collection, self.cache, split, target, int(self.settings["data"]["views"])
+        )
+
+
+def train_classifier(
+    context: Context, table: LabelTable, out: Path, start_from: Path | None = None
+) -> Path:
+    """Train the detector into a run; returns its bundle. A finished run is left as it is."""
+    bundle = out / "model"
+    if bundle.is_dir():
+        return bundle
+    settings = context.settings
+    claim_run(out, settings)
+    train, val = context.records("train"), context.records("val")
+    network = read_bundle(start_from)[0].classifier if start_from is not None else None
+    reader, score = fit_classifier(out, train, val, context.cache, table, settings, network)
+    _save(context, reader, bundle, None, {"validation AUROC (macro)": f"{score:.4f}"}, len(train))
+    return bundle
+
+
+def train_generator(context: Context, table: LabelTable, classifier: Path, out: Path) -> Path:
+    """Train the decoder on a classifier's bundle into a run; returns the whole bundle."""
+    bundle = out / "model"
+    if bundle.is_dir():
+        return bundle
+    settings = context.settings
+    claim_run(out, settings)
+    reader, facts = read_bundle(classifier)
+    train, val = context.records("train"), context.records("val")
+    with progress_bar("features") as update:
+        reader, score = fit_generator(
+            out, reader, train, val, context.cache, table, settings, update
+        )
+    before = {k: v for k, v in facts["facts"].items() if k.startswith("validation")}
+    scores = {**before, "validation BLEU (mean of 1 to 4)": f"{score:.4f}"}
+    _save(context, reader, bundle, dict(settings["decoder"]), scores, len(train))
+    return bundle
+
+
+def _save(
+    context: Context,
+    reader: Reader,
+    bundle: Path,
+    decoder: dict[str, Any] | None,
+    scores: Mapping[str, str],
+    studies: int,
+) -> None:
+    settings = context.settings
+    facts = {
+        "data": context.collection.info.get("source", "unknown"),
+        "training studies": studies,
+        "seed": settings["seed"],
+        "commit": current_commit(),
+        "parameters": count_parameters(reader),
+        **scores,
+    }
+    write_bundle(
+        reader,
+        bundle,
+        encoder=settings["encoder"],
+        decoder=decoder,
+        image_size=int(settings["data"]["image_size"]),
+        views=int(settings["data"]["views"]),
+        target=settings["generator"]["target"],
+        facts=facts,
+    )
+
+
+def relabel_round(context: Context, table: LabelTable, bundle: Path, out: Path) -> LabelTable:
+    """Cluster the joint contexts of a trained pair into the next label table.
+
+    Raises:
+        InputError: the bundle has no decoder, or its target is not the annotation.
+    """
+    if out.is_dir():
+        return read_label_table(out)
+    reader, facts = read_bundle(bundle)
+    if reader.decoder is None or reader.vocabulary is None:
+        raise InputError(f"{bundle} has no decoder: relabelling needs a generator's bundle")
+    if facts["target"] != "annotation":
+        raise InputError(
+            f"{bundle} writes {facts['target']}: joint contexts are read from annotations, train it "
+            "with generator.target=annotation"
+        )
+    study_ids: list[str] = []
+    texts: list[str] = []
+    features, is_train = [], []
+    for split in ("train", "val"):
+        records = context.records(split)
+        records = records.select([i for i, text in enumerate(records.texts) if text])
+        dataset = StudyDataset(records, context.cache, table)
+        batch = int(context.settings["generator"]["feature_batch_size"])
+        found, _ = extract_features(reader.classifier, dataset, reader.exclusive, batch, [None])
+        features.append(found[:, 0])
+        study_ids += records.study_ids
+        texts += records.texts
+        is_train += [split == "train"] * len(records)
+    import torch
+
+    refined = relabel(
+        table,
+        reader.decoder,
+        reader.vocabulary,
+        study_ids,
+        torch.cat(features),
+        texts,
+        np.array(is_train),
+        context.settings["relabel"],
+        int(context.settings["seed"]),
+    )
+    write_label_table(refined, out)
+    return refined
+
+
+def open_context(settings: Settings, collection: str | Path, directory: Path | None = None) -> Context:
+    """Read a collection and open its images."""
+    found = read_collection(collection)
+    default = directory or Path(collection) / "cache"
+    return Context(found, open_images(settings, found, default), settings)
+
+
+def adopt_bundle(settings: Settings, bundle: Path) -> dict[str, Any]:
+    """Settings whose image size, views and target are those that a bundle was trained with."""
+    _, facts = read_bundle(bundle)
+    data = {**settings["data"], "image_size": facts["image_size"], "views": facts["views"]}
+    generator = {**settings["generator"], "target": facts["target"]}
+    return {**settings, "data": data, "generator": generator}

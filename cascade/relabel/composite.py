@@ -1,0 +1,139 @@
+"""The next round's label table: each clustered disease becomes its contexts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from cascade.errors import InputError
+from cascade.labels.table import NORMAL, Label, LabelTable
+from cascade.models.decoders import RecurrentDecoder
+from cascade.relabel.cluster import cluster, cluster_counts
+from cascade.relabel.contexts import disease_texts, joint_contexts
+from cascade.text.vocabulary import Vocabulary
+
+
+def describe(texts: Sequence[str], words: int = 4) -> str:
+    """The commonest pieces of a context's texts, with the share that has each.
+
+    >>> describe(["opacity/lung/left", "opacity/lung/left", "opacity/lung/right"], 2)
+    'left 67%, right 33%'
+    """
+    pieces = [set(text.replace(";", "/").split("/")) for text in texts]
+    counts = Counter(piece.strip() for group in pieces for piece in group if piece.strip())
+    common = {piece for piece, count in counts.items() if count == len(texts)}
+    telling = [(p, c) for p, c in sorted(counts.items(), key=lambda x: (-x[1], x[0])) if p not in common]
+    shown = telling[:words] or [(piece, len(texts)) for piece in sorted(common)]
+    return ", ".join(f"{piece} {100 * count / len(texts):.0f}%" for piece, count in shown)
+
+
+def relabel(
+    table: LabelTable,
+    decoder: RecurrentDecoder,
+    vocabulary: Vocabulary,
+    study_ids: Sequence[str],
+    features: Tensor,
+    annotations: Sequence[str],
+    is_train: np.ndarray,
+    options: Mapping[str, Any],
+    seed: int,
+) -> LabelTable:
+    """Cluster the joint contexts of each disease and write the refined labels.
+
+    Only training studies shape clusters; the others are assigned to the nearest centre, which needs
+    their true annotation and serves to follow training, never to train or to score.
+
+    Args:
+        table: labels of this round; its diseases are split anew from whole.
+        decoder: of this round, in evaluation mode.
+        vocabulary: of the decoder.
+        study_ids: N studies with image and annotation.
+        features: ``(N, D)`` of this round's encoder.
+        annotations: N true annotation texts.
+        is_train: ``(N,)`` bool.
+        options: ``rule``, ``min_cases``, ``cases_per_cluster``, ``min_cluster``, and ``shuffle``: True
+            deals the studies of a disease to clusters of the same sizes at random, the control that
+            tells whether the contexts matter.
+        seed: of k-means and of the shuffling.
+
+    Returns:
+        A table over the same studies; a study that is absent from ``study_ids`` but carries a split
+        disease becomes unknown for its contexts.
+
+    Raises:
+        InputError: no training study carries a disease.
+    """
+    parts = [disease_texts(annotation) for annotation in annotations]
+    diseases = [disease for disease in table.diseases if disease != NORMAL]
+    position = {study_id: index for index, study_id in enumerate(study_ids)}
+    members = {d: [i for i, texts in enumerate(parts) if d in texts] for d in diseases}
+    cases = {d: int(is_train[rows].sum()) if rows else 0 for d, rows in members.items()}
+    if not any(cases.values()):
+        raise InputError("no training study with an annotation carries a disease: nothing to relabel")
+    try:
+        wanted = cluster_counts(
+            cases, options["rule"], int(options["min_cases"]), int(options["cases_per_cluster"])
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+    labels: list[Label] = []
+    columns: dict[str, np.ndarray] = {}
+    whole = _by_disease(table)
+    for disease in table.diseases:
+        values = whole[disease]
+        rows = members.get(disease, [])
+        if wanted.get(disease, 1) < 2:
+            labels.append(Label(disease, disease, "whole"))
+            columns[disease] = values
+            continue
+        texts = [parts[i][disease] for i in rows]
+        contexts = joint_contexts(decoder, vocabulary, features[rows], texts)
+        training = is_train[rows]
+        found = cluster(
+            contexts[training], wanted[disease], int(options["min_cluster"]), seed
+        )
+        assigned = found.assign(contexts)
+        if options.get("shuffle"):
+            assigned = np.random.default_rng(seed).permutation(assigned)
+        cluster_of = np.full(len(study_ids), -1)
+        cluster_of[rows] = assigned
+        of_study = np.array(
+            [cluster_of[position[s]] if s in position else -1 for s in table.values.index]
+        )
+        for number in range(len(found.centres)):
+            name = f"{disease}#{number + 1}"
+            own = [t for t, c, is_tr in zip(texts, assigned, training, strict=True) if c == number and is_tr]
+            labels.append(Label(name, disease, describe(own) if own else "no training study"))
+            column = values.copy()
+            present = values == 1
+            column[present] = np.where(of_study[present] == number, 1.0, 0.0)
+            column[present & (of_study < 0)] = np.nan
+            columns[name] = column
+    frame = pd.DataFrame(columns, index=table.values.index, dtype=np.float32)
+    rule = {
+        "name": "contexts",
+        "from": table.rule.get("name", "labels"),
+        "seed": seed,
+        **{key: options[key] for key in options},
+    }
+    return LabelTable(frame, labels, table.exclusive, rule)
+
+
+def _by_disease(table: LabelTable) -> dict[str, np.ndarray]:
+    """Each disease's values, its contexts merged: present if any is, unknown if none is known."""
+    merged: dict[str, np.ndarray] = {}
+    array = table.values.to_numpy()
+    for disease in table.diseases:
+        part = array[:, [i for i, label in enumerate(table.labels) if label.disease == disease]]
+        value = np.full(len(array), np.nan, dtype=np.float32)
+        value[(part == 0).any(axis=1)] = 0.0
+        value[(part == -1).any(axis=1)] = -1.0
+        value[(part == 1).any(axis=1)] = 1.0
+        merged[disease] = value
+    return merged
