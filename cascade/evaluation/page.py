@@ -15,6 +15,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
 import cascade
@@ -305,7 +306,7 @@ class _View:
             for system in systems:
                 key = (str(disease), system.name)
                 if key in keyed.index:
-                    row = keyed.loc[key]
+                    row: pd.Series = keyed.loc[key]  # type: ignore[assignment]
                     values = [float(row["recall"]), float(row["precision"]), int(row["written"])]
                 else:  # this system and the references never name it
                     values = [math.nan, math.nan, 0]

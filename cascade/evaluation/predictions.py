@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,46 @@ from cascade.evaluation.systems import Rows, System, Training
 COLUMNS = ("study_id", "reference", "hypothesis")
 
 
-def read_predictions(path: str | Path) -> pd.DataFrame:
+def read_predictions(path: str | Path, references: str | Path | None = None) -> pd.DataFrame:
     """Read a predictions file, every cell as text; an empty cell is an empty string.
 
+    Args:
+        path: a CSV file of study_id, reference, hypothesis.
+        references: a CSV file of study_id, reference, which then take the place of the first
+            file's; every study must stand in both.
+
     Raises:
-        InputError: missing, not UTF-8, not CSV, or no row.
+        InputError: missing, not UTF-8, not CSV, or no row; studies that stand in one file only.
     """
-    path = Path(path)
+    table = _read_csv(Path(path), "the predictions file")
+    if references is None:
+        return table
+    other = _read_csv(Path(references), "the references file")
+    for name, found, needed in (
+        (path, table, ("study_id", "hypothesis")),
+        (references, other, ("study_id", "reference")),
+    ):
+        _need_columns(found, needed, str(name))
+        _need_ids(found, str(name))
+    for what, one, two in (
+        (f"{path} has no row for", other, table),
+        (f"{references} has no row for", table, other),
+    ):
+        strangers = sorted(set(one["study_id"]) - set(two["study_id"]))
+        if strangers:
+            raise InputError(
+                f"{what} {len(strangers)} study_id(s) of the other file, the first "
+                f"{strangers[0]!r}: both must list the same studies (an empty hypothesis is allowed)"
+            )
+    table = table.drop(columns="reference", errors="ignore")
+    return table.merge(other[["study_id", "reference"]], on="study_id", validate="one_to_one")
+
+
+def _read_csv(path: Path, what: str) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(f"the predictions file {path} does not exist") from error
+        raise InputError(f"{what} {path} does not exist") from error
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path} is not UTF-8 text (byte {error.start}): save it as CSV in UTF-8"
@@ -46,30 +75,39 @@ def check_predictions(table: pd.DataFrame, name: str = "the predictions") -> Non
     Raises:
         InputError: a missing column, no row, an empty or repeated id, a missing reference.
     """
-    missing = [column for column in COLUMNS if column not in table.columns]
+    _need_columns(table, COLUMNS, name)
+    _need_ids(table, name)
+    ids = table["study_id"]
+    gone = table["reference"].isna() | (table["reference"].astype(str).str.strip() == "")
+    if gone.any():
+        raise InputError(
+            f"{name}: {int(gone.sum())} row(s) have no reference (the first is study_id "
+            f"{ids[gone].iloc[0]!r}): a study without a reference cannot be scored, leave it out"
+        )
+
+
+def _need_columns(table: pd.DataFrame, columns: Sequence[str], name: str) -> None:
+    missing = [column for column in columns if column not in table.columns]
     if missing:
         found = ", ".join(map(str, table.columns)) or "none"
         raise InputError(
-            f"{name} lack(s) the column(s) {', '.join(missing)} (found: {found}): "
-            f"rename or add them; the columns are {', '.join(COLUMNS)}"
+            f"{name}: no column {', '.join(missing)} (found: {found}): rename or add it; "
+            f"needed are {', '.join(columns)}"
         )
+
+
+def _need_ids(table: pd.DataFrame, name: str) -> None:
     if table.empty:
-        raise InputError(f"{name} have no row: one row a study is needed")
+        raise InputError(f"{name}: no row; one row a study is needed")
     ids = table["study_id"]
     blank = ids.isna() | (ids.astype(str).str.strip() == "")
     if blank.any():
-        raise InputError(f"{name}: {int(blank.sum())} row(s) have no study_id")
+        raise InputError(f"{name}: {int(blank.sum())} row(s) have no study_id: fill them in")
     twice = ids[ids.duplicated()]
     if len(twice):
         raise InputError(
             f"{name}: study_id {twice.iloc[0]!r} occurs twice ({len(twice)} repeated): "
             "keep one row a study"
-        )
-    gone = table["reference"].isna()
-    if gone.any():
-        raise InputError(
-            f"{name}: {int(gone.sum())} row(s) have no reference (the first is study_id "
-            f"{ids[gone].iloc[0]!r}): a study without a reference cannot be scored, leave it out"
         )
 
 
