@@ -49,7 +49,7 @@ class Summary:
         annotated: rows with probabilities, doubtful ones included.
         doubtful: those of them whose draft is withheld.
         failed: how many failed for each reason.
-        skipped: images whose SOP Instance UID came before.
+        skipped: images whose SOP Instance UID came before, with the same pixels.
         ignored: files of no image kind; they have no row.
         resumed: rows that an earlier, interrupted run had done.
         already_complete: True where an earlier run had finished, and nothing was done now.
@@ -248,7 +248,12 @@ class _Run:
         self._key = key
         self._total = total
         self._progress = progress
+        # An image is known by its UID and its pixels: archives hold different images of one UID
+        # (files made from others by hand), and none of them may be lost.
         self._first = dict(journal.instances)
+        self._namesakes: dict[str, str] = {}
+        for instance, path in self._first.items():
+            self._namesakes.setdefault(instance.partition(":")[0], path)
 
     def annotate(self, decoded: Iterator[tuple[Entry, Decoded]]) -> None:
         pending: list[_Item] = []
@@ -269,17 +274,22 @@ class _Run:
         if image is None:
             row = failed_row(path, self._model, result.reason or "unknown", notes=result.warnings)
             return _Item(path, None, row, None, {})
-        study, instance = (
+        study, uid = (
             short_hash(uid, self._key) if uid else None
             for uid in (image.facts.study_instance_uid, image.facts.sop_instance_uid)
         )
         notes = list(dict.fromkeys([*image.notes, *result.warnings]))
         about = {"study": study, "view": image.view, "notes": notes}
-        if instance is not None:
-            first = self._first.setdefault(instance, path)
-            if first != path:
-                row = duplicate_row(path, self._model, first, **about)
-                return _Item(path, instance, row, None, {})
+        if uid is None:
+            return _Item(path, None, None, image, about)
+        instance = f"{uid}:{result.checksum:08x}"
+        first = self._first.setdefault(instance, path)
+        if first != path:
+            row = duplicate_row(path, self._model, first, **about)
+            return _Item(path, instance, row, None, {})
+        namesake = self._namesakes.setdefault(uid, path)
+        if namesake != path:
+            notes.append(f"same SOP Instance UID as {namesake}, other pixels")
         return _Item(path, instance, None, image, about)
 
     def _write(self, items: Sequence[_Item]) -> None:

@@ -10,12 +10,15 @@ import multiprocessing
 import os
 import threading
 import warnings
+import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+import numpy as np
 
 from cascade.errors import CascadeError
 from cascade.inference.privacy import safe_reason, safe_text
@@ -27,11 +30,19 @@ Read = Callable[[Path | BinaryIO], Radiograph]
 
 
 class Decoded(NamedTuple):
-    """An image, or the reason why there is none."""
+    """An image, or the reason why there is none.
+
+    Attributes:
+        image: what was read.
+        reason: why it was not.
+        warnings: what the reader was warned of, without what it may quote.
+        checksum: of the pixels.
+    """
 
     image: Radiograph | None
     reason: str | None
     warnings: tuple[str, ...] = ()
+    checksum: int = 0
 
 
 def read_entry(source: Path | BinaryIO) -> Radiograph:
@@ -62,7 +73,9 @@ def _decode(entry: Entry, reader: EntryReader, read: Read) -> Decoded:
         except Exception as error:  # a hostile file may raise anything, a MemoryError included
             image, reason = None, safe_reason(error, names)
     notes = dict.fromkeys(safe_text(str(warning.message), names) for warning in heard)
-    return Decoded(image, reason, tuple(notes))
+    # A CRC is enough: it only ever tells images of one SOP Instance UID apart.
+    checksum = 0 if image is None else zlib.crc32(np.ascontiguousarray(image.pixels).data)
+    return Decoded(image, reason, tuple(notes), checksum)
 
 
 def decode_entries(

@@ -78,7 +78,8 @@ class Journal:
 
     Attributes:
         done: the position in the file of each path's row.
-        instances: the first path of each image that has a SOP Instance UID, by its hash.
+        instances: the first path of each image that has a SOP Instance UID, by its identity (hash
+            of the UID, checksum of the pixels).
         labels: the label names of the rows' probabilities, in order.
         statuses: how many rows have each status.
         failures: how many rows failed for each reason.
@@ -150,7 +151,7 @@ class Journal:
             os.fsync(self._stream.fileno())
 
     def append(self, batch: Sequence[tuple[dict[str, Any], str | None]]) -> None:
-        """Add rows, each with the hash of its SOP Instance UID, and wait until they are on disk.
+        """Add rows, each with its image's identity (if any); return once they are on disk.
 
         Raises:
             CascadeError: the disk is full.

@@ -83,7 +83,7 @@ def failed_row(path: str, model: tuple[str, str], reason: str, **values: Any) ->
 
 
 def duplicate_row(path: str, model: tuple[str, str], first: str, **values: Any) -> dict[str, Any]:
-    """The row of an image whose SOP Instance UID came before, under the path ``first``."""
+    """The row of an image whose UID and pixels came before, under the path ``first``."""
     return _row(path, "duplicate", model, reason=f"same SOP Instance UID as {first}", **values)
 
 

@@ -218,6 +218,22 @@ def test_a_duplicate_is_annotated_once(tmp_path):
     assert second["reason"] == "same SOP Instance UID as a.dcm"
 
 
+def test_other_pixels_of_one_uid_are_annotated_too(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    other = np.array([[0, 4095], [4095, 4095]], dtype="<u2").tobytes()
+    write_dicom(source / "a.dcm")
+    write_dicom(source / "b.dcm", PixelData=other)
+    write_dicom(source / "c.dcm", PixelData=other)
+    stop_after(1, source, out, batch_size=1)
+    annotate_archive(source, FakePredictor(), out)
+    first, second, third = rows_of(out)
+    assert (first["probabilities"], first["notes"]) == ({"opacity": 0.25}, [])
+    assert second["probabilities"] == {"opacity": 0.75}
+    assert second["notes"] == ["same SOP Instance UID as a.dcm, other pixels"]
+    assert third["reason"] == "same SOP Instance UID as b.dcm"
+
+
 def test_warnings_become_notes_without_what_they_quote(tmp_path, images):
     def read(path):
         warnings.warn("Invalid value 'DOE^JANE' for VR PN", stacklevel=1)
