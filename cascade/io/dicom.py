@@ -76,7 +76,7 @@ class Radiograph:
         doubts: why, by the header, this may be no chest radiograph; empty where nothing says so.
     """
 
-    pixels: np.ndarray
+    pixels: np.ndarray = dataclasses.field(repr=False)
     view: str = "unknown"
     facts: Facts = dataclasses.field(default_factory=Facts)
     notes: tuple[str, ...] = ()

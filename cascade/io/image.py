@@ -21,7 +21,7 @@ DICOM_SUFFIXES = (".dcm", ".dicom", ".dic")
 RADIOGRAPH_SUFFIXES = IMAGE_SUFFIXES + DICOM_SUFFIXES
 """What ``read_radiograph`` reads, in lower case; DICOM files may also have no suffix at all."""
 
-_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP")  # nothing that calls another program to decode
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # nothing that calls another program to decode
 _MAGICS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM")
 _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 

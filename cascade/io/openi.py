@@ -14,6 +14,7 @@ unpacked) or from its folder ``ecgen-radiology``. Images are matched whatever th
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import io
 import os
 import re
@@ -21,7 +22,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.common import DefusedXmlException
@@ -257,7 +258,7 @@ def _contents(source: Path) -> Iterator[tuple[str, bytes | InputError]]:
         return
     count = 0
     try:
-        with tarfile.open(source, "r|*") as archive:
+        with _opened(source) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
                 name = Path(member.name).name
                 if not name.lower().endswith(".xml") or name.startswith("."):
@@ -270,10 +271,25 @@ def _contents(source: Path) -> Iterator[tuple[str, bytes | InputError]]:
                 else:
                     file = archive.extractfile(member)
                     yield name, (file or io.BytesIO()).read()
+            # tarfile takes a cut at a header for the end; gzip knows better once it is read out
+            while stream.read(2**20):
+                pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise InputError(
             f"{source} is damaged or cut short after {count} reports ({error}): download it again"
         ) from error
+
+
+def _opened(source: Path) -> BinaryIO:
+    """The tar stream of an archive, gzipped or not."""
+    with source.open("rb") as file:
+        gzipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0, os.SEEK_END)
+        if not gzipped and file.tell() >= 1024:
+            file.seek(-1024, os.SEEK_END)
+            if any(file.read()):
+                raise tarfile.ReadError("no end-of-archive mark")
+    return cast(BinaryIO, gzip.open(source)) if gzipped else source.open("rb")
 
 
 def _too_large(size: int) -> InputError:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cascade.errors import InputError
+from cascade.io.nih import FINDINGS, annotation, read_nih
+
+REDUCED = "image,patient_id,view,sex,age,labels,official\n"
+ORIGINAL = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,View Position\n"
+
+
+def write(root: Path, name: str, text: str, *images: str) -> Path:
+    (root / name).write_text(text)
+    for image in images:
+        (root / image).parent.mkdir(parents=True, exist_ok=True)
+        (root / image).touch()
+    return root
+
+
+def test_the_reduced_layout(tmp_path: Path):
+    write(
+        tmp_path,
+        "labels.csv",
+        REDUCED + "a.jpg,1,PA,M,5,Effusion|Atelectasis,train\nb.jpg,2,LL,F,6,No Finding,test\n",
+        "images/a.jpg",
+    )
+    collection = read_nih(tmp_path)
+    assert collection.studies["study_id"].tolist() == ["a", "b"]
+    assert collection.studies["mesh"].tolist() == [["Atelectasis", "Effusion"], ["normal"]]
+    assert collection.studies["split"].tolist() == ["train", "test"]
+    assert collection.images["path"].tolist() == ["images/a.jpg", None]
+    assert collection.images["view"].tolist() == ["frontal", "lateral"]
+
+
+def test_the_original_layout(tmp_path: Path):
+    write(
+        tmp_path,
+        "Data_Entry_2017_v2020.csv",
+        ORIGINAL
+        + "a.png,Pleural_Thickening,0,1,60,AP\nb.png,No Finding,0,2,60,PA\nc.png,Mass,0,3,60,PA\n",
+        "images_001/images/a.png",
+    )
+    write(tmp_path, "train_val_list.txt", "a.png\n")
+    write(tmp_path, "test_list.txt", "b.png\n")
+    collection = read_nih(tmp_path)
+    assert collection.studies["mesh"].tolist() == [["Pleural Thickening"], ["normal"], ["Mass"]]
+    assert collection.studies["split"].tolist() == ["train", "test", None]
+    assert collection.images["path"].tolist() == ["images_001/images/a.png", None, None]
+    assert read_nih(tmp_path / "Data_Entry_2017_v2020.csv").counts == collection.counts
+
+
+def test_the_order_is_fixed():
+    assert annotation("|".join(reversed(FINDINGS))) == FINDINGS
+    assert annotation("") == ()
+
+
+def test_bad_rows_are_counted(tmp_path: Path):
+    rows = (
+        "a.jpg,1,PA,M,5,Mass,train\na.jpg,1,PA,M,5,Mass,train\nb.jpg,2,PA,M,5,Cold,train\n"
+        "c.jpg,3,PA,M,5,Mass,dev\n,4,PA,M,5,Mass,train\nd.jpg,5,PA,M,5,No Finding|Mass,train\n"
+    )
+    collection = read_nih(write(tmp_path, "labels.csv", REDUCED + rows))
+    assert len(collection.studies) == 1
+    reasons = [row["reason"] for row in collection.info["rejected"]]
+    words = ("two rows", "unknown label 'Cold'", "unknown split", "no image", "beside a finding")
+    assert [word in reason for word, reason in zip(words, reasons, strict=True)] == [True] * 5
+    assert collection.info["rejected"][0]["file"] == "labels.csv:3"
+
+
+def test_what_is_not_the_collection(tmp_path: Path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_nih(tmp_path / "none")
+    with pytest.raises(InputError, match="Data_Entry_2017"):
+        read_nih(tmp_path)
+    write(tmp_path, "labels.csv", "image,labels\na.jpg,Mass\n")
+    with pytest.raises(InputError, match="no column 'patient_id', 'view'"):
+        read_nih(tmp_path)
+    write(tmp_path, "labels.csv", REDUCED + "a.jpg,1,PA,M,5,Cold,train\n")
+    with pytest.raises(InputError, match="no row .* unknown label 'Cold'"):
+        read_nih(tmp_path)
+    with pytest.raises(InputError, match="image folder"):
+        read_nih(tmp_path, images=tmp_path / "none")
+
+
+@pytest.mark.realdata
+def test_the_real_images(real_data: Path):
+    collection = read_nih(real_data / "nih")
+    assert collection.counts == {
+        "studies": 1451,
+        "patients": 1117,
+        "images_named": 1451,
+        "images_found": 1451,
+    }
+    assert collection.info["rejected"] == []
+    assert collection.studies["split"].value_counts().to_dict() == {
+        "train": 778,
+        "test": 587,
+        "val": 86,
+    }
