@@ -112,6 +112,7 @@ def annotate_archive(
     read: Read = read_entry,
     batch_size: int = 16,
     workers: int = 0,
+    image_size: int | None = None,
     limit: int | None = None,
     suffixes: Collection[str] = SUFFIXES,
     key: str = "",
@@ -128,11 +129,12 @@ def annotate_archive(
         predictor: annotates decoded images.
         out: a directory, new, or left by an interrupted run over the same source and model.
         read: decodes a path or an open file; ``read_entry`` by default. With
-            workers it must be a function of a module that they can import. One that also shrinks
-            the image to the network's size saves memory and copying.
+            workers it must be a function of a module that they can import.
         batch_size: images a call of the predictor.
         workers: processes that decode ahead of the network; 0 decodes in this process. With
             workers a decoder that dies costs one file, without it ends the run.
+        image_size: letterbox each image to this side where it is decoded. The predictor's own size
+            gives the same results as None and keeps memory and copying small.
         limit: annotate the first so many images by path.
         suffixes: names that end so are images whatever they hold.
         key: a secret that keys the hash of UIDs; see ``short_hash``.
@@ -150,6 +152,7 @@ def annotate_archive(
     for name, value, least in (
         ("batch_size", batch_size, 1),
         ("workers", workers, 0),
+        ("image_size", 1 if image_size is None else image_size, 1),
         ("limit", 1 if limit is None else limit, 1),
     ):
         if value < least:
@@ -183,7 +186,7 @@ def annotate_archive(
         with Journal(out, work) as journal:
             todo = [entry for entry in entries[:limit] if entry.path not in journal.done]
             resumed = len(journal.done)
-            decoded = decode_entries(todo, read, workers)
+            decoded = decode_entries(todo, read, workers, image_size)
             run = _Run(predictor, journal, batch_size, key, len(todo) + resumed, progress)
             with contextlib.closing(decoded):
                 run.annotate(decoded)

@@ -6,6 +6,7 @@ Whatever is wrong with a file is a reason, not an exception.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import threading
@@ -24,7 +25,7 @@ from cascade.errors import CascadeError
 from cascade.inference.privacy import safe_reason, safe_text
 from cascade.inference.sources import Entry, EntryReader, UnsafeEntryError, is_picture
 from cascade.io.dicom import Radiograph, read_dicom
-from cascade.io.image import read_image, read_radiograph
+from cascade.io.image import read_image, read_radiograph, resize
 
 Read = Callable[[Path | BinaryIO], Radiograph]
 
@@ -36,7 +37,7 @@ class Decoded(NamedTuple):
         image: what was read.
         reason: why it was not.
         warnings: what the reader was warned of, without what it may quote.
-        checksum: of the pixels.
+        checksum: of the pixels as they were read.
     """
 
     image: Radiograph | None
@@ -60,53 +61,63 @@ def read_entry(source: Path | BinaryIO) -> Radiograph:
     return read_dicom(source)
 
 
-def _decode(entry: Entry, reader: EntryReader, read: Read) -> Decoded:
+def _decode(entry: Entry, reader: EntryReader, read: Read, image_size: int | None) -> Decoded:
     """Read one entry; whatever goes wrong is a reason, not an exception."""
     names = (str(entry.file), entry.path)
+    image, reason, checksum = None, None, 0
     # Warnings may quote the header: they become notes without what they quote.
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
-            image, reason = read(reader.open(entry)), None
+            image = read(reader.open(entry))
+            # A CRC is enough: it only ever tells images of one SOP Instance UID apart.
+            checksum = zlib.crc32(np.ascontiguousarray(image.pixels).data)
+            if image_size is not None:
+                image = dataclasses.replace(image, pixels=resize(image.pixels, image_size))
         except UnsafeEntryError as error:
             image, reason = None, str(error)
         except Exception as error:  # a hostile file may raise anything, a MemoryError included
             image, reason = None, safe_reason(error, names)
     notes = dict.fromkeys(safe_text(str(warning.message), names) for warning in heard)
-    # A CRC is enough: it only ever tells images of one SOP Instance UID apart.
-    checksum = 0 if image is None else zlib.crc32(np.ascontiguousarray(image.pixels).data)
     return Decoded(image, reason, tuple(notes), checksum)
 
 
 def decode_entries(
-    entries: Sequence[Entry], read: Read = read_entry, workers: int = 0
+    entries: Sequence[Entry],
+    read: Read = read_entry,
+    workers: int = 0,
+    image_size: int | None = None,
 ) -> Generator[tuple[Entry, Decoded], None, None]:
     """Decode entries in order.
 
     Args:
         entries: what to decode.
-        read: decodes a path or an open file; ``read_entry`` by default. With
-            workers it must be a function of a module that they can import.
+        read: decodes a path or an open file. With workers it must be a function of a module that
+            they can import.
         workers: processes, at most twice as many images ahead as there are of them; a decoder that
             dies (and does not merely raise) costs the file at which it dies. 0 decodes here.
+        image_size: letterbox each image to this side; None leaves it as it is.
 
     Raises:
         CascadeError: the worker processes do not start.
     """
     if workers:
-        yield from _decode_ahead(entries, read, workers)
+        yield from _decode_ahead(entries, (read, image_size), workers)
         return
     with contextlib.closing(EntryReader()) as reader:
         for entry in entries:
-            yield entry, _decode(entry, reader, read)
+            yield entry, _decode(entry, reader, read, image_size)
 
 
-_worker: tuple[EntryReader, Read] | None = None
+How = tuple[Read, int | None]
+"""How a worker decodes: what reads, and the size that it shrinks to."""
+
+_worker: tuple[EntryReader, How] | None = None
 
 
-def _start_worker(read: Read) -> None:
+def _start_worker(how: How) -> None:
     global _worker
-    _worker = EntryReader(), read
+    _worker = EntryReader(), how
     # A run that is killed must not leave its decoders behind.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -124,21 +135,22 @@ def _is_ready() -> bool:
 
 def _decode_in_worker(entry: Entry) -> Decoded:
     assert _worker is not None
-    return _decode(entry, *_worker)
+    reader, how = _worker
+    return _decode(entry, reader, *how)
 
 
-def _pool(read: Read, workers: int) -> ProcessPoolExecutor:
+def _pool(how: How, workers: int) -> ProcessPoolExecutor:
     # Not forked: the network's threads may hold locks in the process that would be copied.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, _start_worker, (read,))
+    return ProcessPoolExecutor(workers, context, _start_worker, (how,))
 
 
 def _decode_ahead(
-    entries: Sequence[Entry], read: Read, workers: int
+    entries: Sequence[Entry], how: How, workers: int
 ) -> Generator[tuple[Entry, Decoded], None, None]:
     waiting: deque[tuple[Entry, Future[Decoded]]] = deque()
     remaining = iter(entries)
-    pool = _pool(read, workers)
+    pool = _pool(how, workers)
     try:
         try:
             pool.submit(_is_ready).result()
@@ -158,8 +170,8 @@ def _decode_ahead(
                 suspects = [entry, *(each for each, _ in waiting)]
                 waiting.clear()
                 for suspect in suspects:
-                    yield suspect, _decode_alone(suspect, read)
-                pool = _pool(read, workers)
+                    yield suspect, _decode_alone(suspect, how)
+                pool = _pool(how, workers)
             except Exception as error:  # the image could not be sent back
                 yield entry, Decoded(None, safe_reason(error))
             else:
@@ -177,8 +189,8 @@ def _submit(pool: ProcessPoolExecutor, entry: Entry) -> Future[Decoded]:
         return future
 
 
-def _decode_alone(entry: Entry, read: Read) -> Decoded:
-    with _pool(read, 1) as pool:
+def _decode_alone(entry: Entry, how: How) -> Decoded:
+    with _pool(how, 1) as pool:
         try:
             return pool.submit(_decode_in_worker, entry).result()
         except BrokenProcessPool:

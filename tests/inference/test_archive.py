@@ -265,6 +265,20 @@ def test_workers_give_the_same_rows(tmp_path, images):
     assert rows_of(tmp_path / "here") == rows_of(tmp_path / "there")
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_are_shrunk_where_they_are_decoded(tmp_path, workers):
+    class Shapes(FakePredictor):
+        def predict(self, images):
+            assert {image.shape for image in images} == {(8, 8)}
+            return super().predict(images)
+
+    Image.fromarray(np.arange(800, dtype=np.uint16).reshape(20, 40)).save(tmp_path / "x.png")
+    summary = annotate_archive(
+        tmp_path / "x.png", Shapes(), tmp_path / "out", workers=workers, image_size=8
+    )
+    assert summary.annotated == 1
+
+
 def test_a_decoder_that_dies_costs_its_file(tmp_path, images, monkeypatch):
     (tmp_path / "deadly_reader.py").write_text(
         "import os\n"
@@ -510,6 +524,7 @@ def test_nothing_to_annotate(tmp_path):
         ({"batch_size": 0}, "batch_size=0"),
         ({"workers": -1}, "workers=-1"),
         ({"limit": 0}, "limit=0"),
+        ({"image_size": 0}, "image_size=0"),
     ],
 )
 def test_numbers_out_of_range(tmp_path, images, wrong, message):
