@@ -38,6 +38,8 @@ from cascade.io.table import VIEW_NAMES, read_csv
 ARCHIVE = "NLMCXR_reports.tgz"
 FOLDER = "ecgen-radiology"
 MAX_REPORT_BYTES = 16 * 2**20
+MASKS = "masks"
+"""A folder of this name holds truth under the images' own names (the phantom's), not images."""
 NO_INDEXING = "no indexing"
 
 _ARCHIVE_SUFFIXES = (".tgz", ".tar.gz", ".tar")
@@ -314,6 +316,8 @@ def _match_images(reports: list[OpeniReport], root: Path) -> tuple[dict[str, str
             path = Path(folder, file).relative_to(root).as_posix()
             key = image_key(file)
             name = name_of.get(key)
+            if Path(folder).name == MASKS:
+                name, key = None, ""
             if name is None and key.isdigit():
                 name = _numbered(Path(folder).name, int(key), of_study)
                 if name is not None:

@@ -285,6 +285,14 @@ def test_files_that_fit_nowhere_are_counted(tmp_path: Path):
     assert collection.info["files_unused"]["count"] == 5
 
 
+def test_masks_are_no_images(tmp_path: Path):
+    write_folder(tmp_path, **TWO)
+    touch(tmp_path, "truth/masks/CXR10_IM-0002-1001.png")
+    collection = read_openi(tmp_path)
+    assert paths(collection) == {}
+    assert collection.info["files_unused"]["count"] == 1
+
+
 def test_r2gen_folder_of_a_longer_common_name(tmp_path: Path):
     images = ["CXR3_IM-7-1001-0001", "CXR3_IM-7-1001-0002", "CXR3_IM-7-2001"]
     write_folder(tmp_path, a=report("CXR3", images))
