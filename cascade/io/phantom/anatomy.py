@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from cascade.io.phantom.canvas import AXIS, TABLE, Canvas, Field, Pose, dome, smooth_noise, step
 from cascade.io.phantom.findings import Finding, Patient
@@ -142,7 +144,7 @@ def build_chest(patient: Patient, pose: Pose, findings: tuple[Finding, ...]) -> 
 
     curve: NDArray[np.floating] = 0.012 * np.sin(2.2 * AXIS + patient.vessel_seed % 7)
     if "scoliosis" in found:
-        bow = 0.065 if found["scoliosis"].degree == "mild" else 0.125
+        bow = 0.085 if found["scoliosis"].degree == "mild" else 0.16
         toward = -1.0 if found["scoliosis"].side == "right" else 1.0
         curve = curve + toward * bow * (
             np.exp(-(((AXIS - 0.02) / 0.30) ** 2)) - 0.45 * np.exp(-(((AXIS - 0.75) / 0.25) ** 2))
@@ -251,7 +253,7 @@ def draw_frontal(
     below = step(depth, 0.25)
     density += np.float32(0.16) * below
     blood = dome((distance / (chest.silhouette.take(two) + np.float32(1e-3))) ** 2)
-    density += np.float32(0.25) * blood * (1 - below)
+    density += np.float32(0.20) * blood * (1 - below)
     density -= np.float32(0.16) * step(0.042 - np.abs(front), soft) * step(-0.16 - v, 0.05)
     _add_ribs(density, patient, chest, canvas, wall, side_distance, across)
     _add_spine(density, patient, chest, canvas)
@@ -259,31 +261,37 @@ def draw_frontal(
     if patient.female:
         size = 0.26 + 0.14 * patient.fat
         for sign in (-1, 1):
-            square = (u - sign * 0.36) ** 2 + (v - np.float32(0.24)) ** 2
-            density += np.float32(0.20 + 0.1 * patient.fat) * dome(square / np.float32(size**2))
+            breast = (u - np.float32(sign * 0.36)) ** 2 + (v - np.float32(0.24)) ** 2
+            density += np.float32(0.20 + 0.1 * patient.fat) * dome(breast * np.float32(1 / size**2))
     if rng.random() < 0.6:  # gas in the stomach, under the left dome
-        at, wide, tall = (
-            np.float32(rng.uniform(*span)) for span in ((0.2, 0.34), (0.10, 0.2), (0.05, 0.08))
-        )
-        square = ((u - at) / wide) ** 2 + ((depth - np.float32(0.13)) / tall) ** 2
-        density -= np.float32(0.3) * dome(square) * left
+        at, wide, tall = rng.uniform([0.2, 0.1, 0.05], [0.34, 0.2, 0.08]).astype(np.float32)
+        gas = np.square((u - at) / wide) + np.square((depth - np.float32(0.13)) / tall)
+        density -= np.float32(0.3) * dome(gas) * left
     texture = smooth_noise(rng, 24, canvas.size)
     density += np.float32(0.035) * texture * cavity
     vessels = _vessels(patient, chest, canvas)
     return Frontal(chest, canvas, distance, left, across, depth, cavity, air, density, vessels)
 
 
-_RIB_PROFILE = np.zeros(256, dtype=np.float32)
-_rib_phase = np.linspace(0, 1, 256)
-# A rib takes 45 % of the spacing; its cortex shows as two brighter edges.
-_RIB_PROFILE += np.clip((0.225 - np.abs(_rib_phase - 0.5)) / 0.05, 0, 1) * 0.7
-_RIB_PROFILE += 0.5 * np.exp(-(((np.abs(_rib_phase - 0.5) - 0.19) / 0.045) ** 2))
+@functools.lru_cache(maxsize=64)
+def _rib_table(blur: int) -> Field:
+    """Density across one rib and the space to the next, 256 entries.
+
+    Args:
+        blur: how many entries a pixel spans; what is finer than that would show as beads.
+    """
+    from_middle = np.abs(np.linspace(0, 1, 256, endpoint=False) - 0.5)
+    # A rib takes 45 % of the spacing; its cortex shows as two brighter edges.
+    rib = 0.7 * np.clip((0.225 - from_middle) / 0.05, 0, 1)
+    rib += 0.5 * np.exp(-(((from_middle - 0.19) / 0.045) ** 2))
+    return np.asarray(gaussian_filter1d(rib, 0.7 * blur, mode="wrap"), dtype=np.float32)
 
 
-def _rib_profile(phase: Field) -> Field:
+def _rib_profile(phase: Field, spacing: float, pixel: float) -> Field:
     phase -= np.floor(phase)
-    phase *= 255
-    return _RIB_PROFILE.take(phase.astype(np.int32))
+    phase *= 255.99
+    table = _rib_table(round(pixel / spacing * 32) * 8)
+    return table.take(phase.astype(np.int32))
 
 
 def _add_ribs(
@@ -301,13 +309,17 @@ def _add_ribs(
     cage *= canvas.look_up(ends.astype(np.float32))
     # Ribs are seen along their length at the chest wall, hence denser there.
     square = distance * distance
-    edge = 1 + np.float32(1.1) * across**6
+    edge = 1 + np.float32(0.8) * across**6
     back = canvas.v - np.float32(patient.rib_slope) * square - np.float32(0.03) * distance
-    shadow = _rib_profile(back * np.float32(1 / patient.rib_spacing))
+    shadow = _rib_profile(
+        back * np.float32(1 / patient.rib_spacing), patient.rib_spacing, canvas.pixel
+    )
     shadow *= edge * np.float32(0.15)
     front = canvas.v + np.float32(patient.rib_slope + 0.25) * distance
     front -= np.float32(0.25) * square
-    anterior = _rib_profile(front * np.float32(0.88 / patient.rib_spacing))
+    anterior = _rib_profile(
+        front * np.float32(0.88 / patient.rib_spacing), patient.rib_spacing, canvas.pixel
+    )
     anterior *= step(distance - np.float32(0.22), 0.16) * np.float32(0.085)
     shadow += anterior
     shadow *= cage
@@ -327,15 +339,16 @@ def _add_spine(density: Field, patient: Patient, chest: Chest, canvas: Canvas) -
         np.float32(0.078) - np.abs(canvas.u - canvas.look_up(chest.spine)),
         max(0.02, 1.5 * canvas.pixel),
     )
-    column *= canvas.look_up((0.17 * patient.bone * body).astype(np.float32))
+    column *= canvas.look_up((0.18 * patient.bone * body).astype(np.float32))
     density += column
 
 
 def _add_shoulders(density: Field, patient: Patient, canvas: Canvas, front: Field) -> None:
     distance = np.abs(front)
     bone = np.float32(0.20 * patient.bone)
-    line = canvas.v - np.float32(-0.60) + np.float32(0.13) * distance
-    line += np.float32(0.06) * np.sin(np.float32(5.5) * distance)
+    # From the breastbone up and outward, bent like an S.
+    line = canvas.v - np.float32(-0.54) + np.float32(0.20) * distance
+    line += np.float32(0.045) * np.sin(np.float32(6.5) * distance)
     soft = max(0.016, 1.3 * canvas.pixel)
     clavicle = step(np.float32(0.034) - np.abs(line), soft)
     clavicle *= step(distance - np.float32(0.07), 0.03) * step(np.float32(0.84) - distance, 0.03)
@@ -346,7 +359,12 @@ def _add_shoulders(density: Field, patient: Patient, canvas: Canvas, front: Fiel
     blade *= step(canvas.v + np.float32(0.66), 0.1) * step(np.float32(0.12) - canvas.v, 0.2)
     density += bone * np.float32(0.5) * blade
     square = (distance - np.float32(0.95)) ** 2 + (canvas.v + np.float32(0.58)) ** 2
-    density += bone * np.float32(1.6) * dome(square * np.float32(1 / 0.0169))
+    density += bone * np.float32(1.4) * dome(square * np.float32(1 / 0.0169))
+    below = step(canvas.v + np.float32(0.56), 0.12)
+    shaft = distance - np.float32(0.97) - np.float32(patient.arms) * (canvas.v + np.float32(0.58))
+    shaft *= shaft
+    arm = np.float32(0.55 + 0.3 * patient.fat) * dome(shaft * np.float32(1 / 0.03))
+    density += below * (arm + bone * np.float32(1.3) * dome(shaft * np.float32(1 / 0.0025)))
 
 
 def _vessels(patient: Patient, chest: Chest, canvas: Canvas) -> Field:
@@ -362,7 +380,7 @@ def _vessels(patient: Patient, chest: Chest, canvas: Canvas) -> Field:
             [np.full(stems, _HILUM_U), np.linspace(low - 0.05, high + 0.12, stems)]
         )
         length = rng.uniform(0.22, 0.34, stems)
-        width = np.full(stems, 0.024 * patient.hilum)
+        width = np.full(stems, 0.030 * patient.hilum)
         for generation in range(3):
             bend = angle + rng.normal(0, 0.2, len(angle))
             middle = start + 0.5 * length[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
@@ -377,4 +395,4 @@ def _vessels(patient: Patient, chest: Chest, canvas: Canvas) -> Field:
             angle = angle + rng.normal(0, 0.12, len(angle))
             length = np.repeat(length, 2) * 0.62
             width = np.repeat(width, 2)
-    return canvas.strokes(lines, widths)
+    return canvas.strokes(lines, widths, blur=0.007)

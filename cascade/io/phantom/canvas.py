@@ -12,7 +12,7 @@ import functools
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -51,6 +51,7 @@ class Exposure:
     slope: tuple[float, float]
     haze: float
     border: tuple[float, float, float, float]
+    marker: tuple[float, float, float] | None
 
 
 @functools.lru_cache(maxsize=4)
@@ -113,7 +114,11 @@ class Canvas:
         return table.take(self.row)
 
     def strokes(
-        self, lines: list[NDArray[np.floating]], widths: list[float], least: float = 0.0
+        self,
+        lines: list[NDArray[np.floating]],
+        widths: list[float],
+        least: float = 0.0,
+        blur: float = 0.0,
     ) -> Field:
         """Polylines of anatomy points, drawn with soft edges, 0 to 1, ``(size, size)``.
 
@@ -121,21 +126,28 @@ class Canvas:
             lines: arrays ``(N, 2)``.
             widths: of each line, in anatomy units.
             least: the least width of a line in pixels.
+            blur: radius of a blur, in anatomy units.
         """
         over = 2
         picture = Image.new("L", (self.size * over, self.size * over))
         draw = ImageDraw.Draw(picture)
+        points = (self.to_pixels(np.concatenate(lines)) * over).ravel().tolist()
+        begin = 0
         for line, width in zip(lines, widths, strict=True):
-            points = self.to_pixels(line) * over
+            end = begin + 2 * len(line)
             pixels = max(width / self.pixel, least) * over
             # A line thinner than the drawing's pixel is drawn fainter instead.
             draw.line(
-                [tuple(point) for point in points.tolist()],
+                points[begin:end],
                 fill=int(255 * min(1.0, pixels)),
                 width=max(1, round(pixels)),
                 joint="curve" if pixels > 3 else None,
             )
-        return np.asarray(picture.reduce(over), dtype=np.float32) * np.float32(1 / 255)
+            begin = end
+        picture = picture.reduce(over)
+        if blur:
+            picture = picture.filter(ImageFilter.BoxBlur(blur / self.pixel))
+        return np.asarray(picture, dtype=np.float32) * np.float32(1 / 255)
 
 
 def step(distance: Field, soft: float) -> Field:
@@ -177,13 +189,16 @@ def draw_exposure(rng: np.random.Generator) -> Exposure:
     if rng.random() < 0.3:
         border = [uniform(0, 0.05) * (rng.random() < 0.6) for _ in range(4)]
     return Exposure(
-        centre=uniform(0.62, 0.95),
-        latitude=uniform(0.20, 0.34),
+        centre=uniform(0.74, 1.08),
+        latitude=uniform(0.24, 0.36),
         gamma=uniform(0.75, 1.35),
-        noise=uniform(0.012, 0.04),
+        noise=uniform(0.008, 0.028),
         slope=(uniform(-0.10, 0.10), uniform(-0.10, 0.10)),
-        haze=uniform(0.0, 0.12),
+        haze=uniform(0.0, 0.10),
         border=(border[0], border[1], border[2], border[3]),
+        marker=(uniform(0.84, 0.95), uniform(0.03, 0.2), uniform(0.7, 1.0))
+        if rng.random() < 0.7
+        else None,
     )
 
 
@@ -218,6 +233,11 @@ def develop(
     light[:top] = 0
     light[:, size - right :] = 0
     light[size - bottom :] = 0
+    if exposure.marker is not None:  # a lead L beside the patient's left shoulder
+        column, row = (int(share * size) for share in exposure.marker[:2])
+        tall, thick = max(3, size // 22), max(1, size // 100)
+        light[row : row + tall, column : column + thick] = exposure.marker[2]
+        light[row + tall - thick : row + tall, column : column + tall // 2] = exposure.marker[2]
     light *= np.float32(65535)
     np.clip(light, 0, 65535, out=light)
     return light.astype(np.uint16)

@@ -38,7 +38,7 @@ _WEIGHTS = {
     "hypoinflation": 9.0,
     "hyperdistention": 7.5,
     "effusion": 8.0,
-    "pneumothorax": 3.0,
+    "pneumothorax": 3.5,
     "opacity": 14.0,
     "atelectasis": 10.0,
     "nodule": 5.0,
@@ -201,6 +201,7 @@ class Patient:
         knob: width of the aortic knob.
         rib_slope, rib_spacing, rib_contrast: of the posterior ribs.
         bone: density of bone as a factor near 1.
+        arms: how far the arms stand away from the body.
         hilum: prominence of the hilar vessels as a factor near 1.
         vessel_seed: seeds the branching of the vessels.
     """
@@ -218,6 +219,7 @@ class Patient:
     rib_spacing: float
     rib_contrast: float
     bone: float
+    arms: float
     hilum: float
     vessel_seed: int
 
@@ -279,6 +281,7 @@ def draw_patient(seed: int, number: int) -> Patient:
         rib_spacing=uniform(0.135, 0.17),
         rib_contrast=uniform(0.5, 1.35),
         bone=uniform(0.8, 1.25),
+        arms=uniform(-0.02, 0.25),
         hilum=uniform(0.6, 1.5),
         vessel_seed=int(rng.integers(2**31)),
     )

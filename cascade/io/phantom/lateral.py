@@ -10,11 +10,11 @@ from cascade.io.phantom.findings import Finding, Patient
 from cascade.io.phantom.overlays import spot
 
 _DEPTHS = {  # u of a lobe's findings: the front of the chest is at negative u
-    "upper lobe": (-0.20, 0.10),
-    "middle lobe": (-0.32, -0.15),
-    "lingula": (-0.32, -0.15),
-    "lower lobe": (0.15, 0.30),
-    "base": (0.10, 0.32),
+    "upper lobe": (-0.20, 0.15),
+    "middle lobe": (-0.36, -0.15),
+    "lingula": (-0.36, -0.15),
+    "lower lobe": (0.20, 0.36),
+    "base": (0.14, 0.36),
 }
 Covered = list[tuple[Finding, Field]]
 
@@ -34,12 +34,12 @@ def draw_lateral(
     found = by_kind(findings)
     u, v = canvas.u, canvas.v
     soft = max(0.016, 1.3 * canvas.pixel)
-    deep = 0.47 + 0.08 * patient.fat + (0.06 if "hyperdistention" in found else 0.0)
+    deep = 0.62 + 0.08 * patient.fat + (0.06 if "hyperdistention" in found else 0.0)
     height = chest.floor[0] - chest.apex
     # The front wall runs from the neck to the belly, the back wall along the spine.
     share = np.clip((AXIS - chest.apex) / 1.2, -0.3, 1.3)
     front = -(0.10 + (deep - 0.10) * np.power(np.clip(share + 0.05, 0, 1.2), 0.55))
-    back = 0.30 + 0.22 * np.sin(np.pi * np.clip(0.15 + 0.72 * share, 0, 1)) - 0.06
+    back = 0.30 + 0.26 * np.sin(np.pi * np.clip(0.15 + 0.72 * share, 0, 1))
     spine = back - 0.06
     front_at, back_at = (
         canvas.look_up(front.astype(np.float32)),
@@ -51,9 +51,14 @@ def draw_lateral(
     density = np.float32(1.15 + 0.4 * patient.fat) * dome(
         ((u - middle) / (half + np.float32(skin + 0.08))) ** 2
     )
-    top = canvas.look_up(np.clip((AXIS - chest.apex) / 0.12, 0, 1).astype(np.float32))
-    density += np.float32(0.45) * (1 - top) * dome((u / np.float32(0.85)) ** 2)  # raised arms
-    inside = step(u - front_at, soft) * step(back_at - u, soft) * top
+    lean = u - np.float32(0.12)
+    over = v - np.float32(chest.apex) - np.float32(0.9) * lean * lean
+    top = step(over - np.float32(0.02), 0.08)
+    # Raised arms and shoulders cover the apices.
+    density += (
+        np.float32(0.5) * step(-over - np.float32(0.05), 0.35) * dome((u / np.float32(0.95)) ** 2)
+    )
+    inside = step(u - front_at - np.float32(0.04), soft) * step(back_at - u, soft) * top
     ahead = u + np.float32(0.10)
     bend = np.float32(0.55 * chest.bend[0])
     depths = [v - np.float32(floor) - bend * ahead * ahead for floor in chest.floor]
@@ -63,10 +68,14 @@ def draw_lateral(
     air *= np.float32(chest.air)
 
     floor = max(chest.floor)
-    size = 0.20 + 0.55 * (chest.ratio - 0.42)
-    heart = dome(((u + 0.20 - 0.3 * (size - 0.2)) / size) ** 2 + ((v - floor + 0.19) / 0.27) ** 2)
-    hilum = dome((u / 0.11) ** 2 + ((v + 0.12) / 0.16) ** 2)
-    air *= 1 - np.float32(0.75) * np.minimum(heart * np.float32(1.6), 1)
+    size = np.float32(0.26 + 0.6 * (chest.ratio - 0.42))
+    # Tilted: its lower end lies in front, on the dome.
+    du, dv = u - (size - np.float32(0.50)), v - np.float32(floor - 0.20)
+    along = (du + np.float32(0.35) * dv) * (1 / size)
+    tall = (dv - np.float32(0.2) * du) * np.float32(1 / 0.33)
+    heart = dome(along * along + tall * tall)
+    hilum = dome(((u - np.float32(0.04)) / 0.13) ** 2 + ((v + np.float32(0.10)) / 0.18) ** 2)
+    air *= 1 - np.float32(0.85) * heart
     density += np.float32(0.12 * patient.hilum) * hilum * inside
     density += np.float32(0.12) * step(np.minimum(depths[0], depths[1]), 0.2)
     column = step(np.float32(0.085) - np.abs(u - canvas.look_up(spine.astype(np.float32))), soft)

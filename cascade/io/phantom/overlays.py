@@ -39,11 +39,11 @@ def spot(finding: Finding, side: str, rng: np.random.Generator) -> tuple[float, 
 def _effusion(view: Frontal, finding: Finding, patient: Patient) -> Field:
     """Fluid gathers above the dome and climbs at the ribs: a meniscus."""
     rng = token_generator(finding)
-    low, high = {"small": (0.10, 0.15), "moderate": (0.28, 0.36), "large": (0.56, 0.68)}[
+    low, high = {"small": (0.10, 0.15), "moderate": (0.26, 0.33), "large": (0.52, 0.62)}[
         str(finding.degree)
     ]
     across = view.across
-    shape = np.float32(0.45) + np.float32(0.75) * across**3
+    shape = np.float32(0.80) + np.float32(0.35) * across**4
     if finding.degree == "small":
         shape = np.float32(1.55) * across**2 - np.float32(0.35)
     fluid = np.zeros_like(view.air)
@@ -74,7 +74,7 @@ def _pneumothorax(view: Frontal, finding: Finding, patient: Patient) -> Field:
     height = chest.floor[number] - chest.apex
     down = (view.canvas.v - np.float32(chest.apex)) * np.float32(1 / height)
     if finding.site == "apex":
-        reach = rng.uniform(0.15, 0.20)
+        reach = rng.uniform(0.20, 0.26)
         edge = 1 - np.float32(0.35) * np.clip(np.float32(1) - down * np.float32(1 / 0.55), 0, 1)
         inner = step(edge - view.across, 0.04) * step(down - np.float32(reach), 0.03)
     else:
@@ -83,9 +83,9 @@ def _pneumothorax(view: Frontal, finding: Finding, patient: Patient) -> Field:
     free = (1 - inner) * own * view.cavity
     line = 4 * inner * (1 - inner) * own * view.cavity
     view.vessels *= 1 - free
-    view.air *= 1 + np.float32(0.16) * free
-    view.air *= 1 - np.float32(0.10) * (inner * own)
-    view.density += np.float32(0.14) * line
+    view.air *= 1 + np.float32(0.28) * free
+    view.air *= 1 - np.float32(0.16) * (inner * own)
+    view.density += np.float32(0.20) * line
     return free
 
 
@@ -107,7 +107,7 @@ def _opacity(view: Frontal, finding: Finding, patient: Patient) -> Field:
     """Airspace filled in part: a cloud, or several small ones where it is patchy."""
     del patient
     rng = token_generator(finding)
-    fill = rng.uniform(0.26, 0.32) if finding.degree == "mild" else rng.uniform(0.50, 0.72)
+    fill = rng.uniform(0.36, 0.42) if finding.degree == "mild" else rng.uniform(0.70, 0.90)
     cover = np.zeros_like(view.air)
     for side in finding.sides:
         number = SIDES.index(side)
@@ -119,11 +119,11 @@ def _opacity(view: Frontal, finding: Finding, patient: Patient) -> Field:
                     float(np.clip(across + rng.uniform(-0.28, 0.28), 0.1, 0.9)),
                     float(np.clip(down + rng.uniform(-0.14, 0.10), 0.05, 0.95)),
                 )
-                radius = rng.uniform(0.045, 0.07)
+                radius = rng.uniform(0.055, 0.075)
                 cover = np.maximum(cover, _cloud(view, u, v, (radius, radius), rng))
         else:
             u, v = view.chest.place(number, across, down)
-            wide, tall = rng.uniform(0.13, 0.19), rng.uniform(0.10, 0.14)
+            wide, tall = rng.uniform(0.16, 0.22), rng.uniform(0.13, 0.17)
             if finding.site in ("middle lobe", "lingula"):
                 wide, tall = 0.75 * wide, 0.9 * tall
             cover = np.maximum(cover, _cloud(view, u, v, (wide, tall), rng))
@@ -143,8 +143,8 @@ def _atelectasis(view: Frontal, finding: Finding, patient: Patient) -> Field:
         bands = 1 if finding.degree == "mild" else int(rng.integers(2, 4))
         centre, down = spot(finding, side, rng)
         for band in range(bands):
-            level = down - 0.02 - 0.055 * band
-            slant, length = rng.uniform(-0.05, 0.05), rng.uniform(0.26, 0.40)
+            level = down - 0.02 - 0.075 * band
+            slant, length = rng.uniform(-0.03, 0.03), rng.uniform(0.36, 0.52)
             begin = float(np.clip(centre - length / 2, 0.02, 0.9))
             shares = begin + np.linspace(0, 1, 5) * min(length, 0.95 - begin)
             # A plate is straight: only its ends are placed.
@@ -153,9 +153,9 @@ def _atelectasis(view: Frontal, finding: Finding, patient: Patient) -> Field:
                 for end, tilt in ((0, -1.0), (-1, 1.0))
             ]
             lines.append(np.array(ends))
-            widths.append(rng.uniform(0.026, 0.036))
-    cover = view.canvas.strokes(lines, widths) * view.cavity
-    view.air *= 1 - np.float32(0.42 if finding.degree == "mild" else 0.60) * cover
+            widths.append(rng.uniform(0.036, 0.046))
+    cover = view.canvas.strokes(lines, widths, blur=0.009) * view.cavity
+    view.air *= 1 - np.float32(0.70 if finding.degree == "mild" else 0.90) * cover
     return cover
 
 
@@ -195,12 +195,12 @@ def _round(view: Frontal, finding: Finding, low: float, high: float, density: fl
 def _nodule(view: Frontal, finding: Finding, patient: Patient) -> Field:
     """Round, as dense as soft tissue."""
     del patient
-    return _round(view, finding, 0.046, 0.062, 0.26)
+    return _round(view, finding, 0.062, 0.085, 0.36)
 
 
 def _granuloma(view: Frontal, finding: Finding, patient: Patient) -> Field:
     """Round, small, with a sharp edge, as dense as bone."""
-    return _round(view, finding, 0.030, 0.040, 0.50 * max(patient.bone, 0.9))
+    return _round(view, finding, 0.038, 0.050, 0.75 * max(patient.bone, 0.9))
 
 
 def _degenerative(view: Frontal, finding: Finding, patient: Patient) -> Field:
@@ -209,7 +209,7 @@ def _degenerative(view: Frontal, finding: Finding, patient: Patient) -> Field:
     spacing = vertebra_spacing(patient)
     canvas = view.canvas
     levels = 2 if finding.degree == "mild" else int(rng.integers(5, 7))
-    first = int(rng.integers(-1, 2)) if finding.degree == "mild" else -2
+    first = int(rng.integers(-3, 1)) if finding.degree == "mild" else -4
     lines: list[Points] = []
     widths: list[float] = []
     for level in range(first, first + levels):
@@ -219,12 +219,14 @@ def _degenerative(view: Frontal, finding: Finding, patient: Patient) -> Field:
         widths.append(0.028)
         both = rng.random() < 0.6
         for sign in (-1, 1) if both else (int(rng.choice([-1, 1])),):
-            reach = rng.uniform(0.045, 0.065)
-            base = middle + sign * 0.075
-            lines.append(np.array([[base, v - 0.03], [base + sign * reach, v], [base, v + 0.03]]))
-            widths.append(0.026)
-    cover = canvas.strokes(lines, widths)
-    view.density += np.float32(0.30 * max(0.9, patient.bone)) * cover
+            tip = middle + sign * rng.uniform(0.135, 0.160)
+            base = middle + sign * 0.07
+            lines.extend(
+                np.array([[base, v + 0.034 * up], [tip, v + 0.012 * up]]) for up in (-1, 1)
+            )
+            widths.extend([0.024, 0.024])
+    cover = canvas.strokes(lines, widths, blur=0.008)
+    view.density += np.float32(0.60 * max(0.9, patient.bone)) * cover
     return cover
 
 
@@ -268,11 +270,11 @@ def _catheter(view: Frontal, finding: Finding, patient: Patient) -> Field:
     if sign > 0:
         points.append((middle + 0.04, -0.52))
     line = _curve([*points, cava, tip])
-    cover = view.canvas.strokes([line], [0.016], least=0.9)
+    cover = view.canvas.strokes([line], [0.020], least=1.0)
     if port:
         square = (view.canvas.u - begin[0]) ** 2 + (view.canvas.v - begin[1]) ** 2
         cover = np.maximum(cover, np.float32(0.8) * step(np.float32(0.055**2) - square, 0.001))
-    view.density += np.float32(0.42) * cover
+    view.density += np.float32(0.60) * cover
     return cover
 
 
@@ -295,10 +297,10 @@ def _clips(view: Frontal, finding: Finding, patient: Patient) -> Field:
         u = centre[0] + rng.uniform(-1, 1) * spread[0]
         v = centre[1] + rng.uniform(-1, 1) * spread[1]
         angle = rng.uniform(0, np.pi)
-        reach = 0.020 * np.array([np.cos(angle), np.sin(angle)])
+        reach = 0.026 * np.array([np.cos(angle), np.sin(angle)])
         lines.append(np.array([[u, v] - reach, [u, v] + reach]))
-    cover = view.canvas.strokes(lines, [0.016] * len(lines), least=1.0)
-    view.density += np.float32(0.75) * cover
+    cover = view.canvas.strokes(lines, [0.020] * len(lines), least=1.2)
+    view.density += np.float32(0.9) * cover
     return cover
 
 

@@ -171,7 +171,7 @@ def _lateral(
     return PhantomView(
         image_id=image_id,
         view="lateral",
-        pixels=develop(density, canvas, exposure, texture),
+        pixels=develop(density, canvas, dataclasses.replace(exposure, marker=None), texture),
         boxes=tuple(box for box in boxes if box),
         regions=None,
         ratio=chest.ratio,
