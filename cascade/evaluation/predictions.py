@@ -45,7 +45,7 @@ def read_predictions(path: str | Path, references: str | Path | None = None) -> 
         if strangers:
             raise InputError(
                 f"{what} {len(strangers)} study_id(s) of the other file, the first "
-                f"{strangers[0]!r}: both must list the same studies (an empty hypothesis is allowed)"
+                f"{strangers[0]!r}: both must list the same studies (a hypothesis may be empty)"
             )
     table = table.drop(columns="reference", errors="ignore")
     return table.merge(other[["study_id", "reference"]], on="study_id", validate="one_to_one")

@@ -89,9 +89,9 @@ class Evaluation:
 
     @property
     def main(self) -> System:
-        """The last system that is not trivial (or the last, if all are): the page is about it."""
+        """The last system that is not trivial (or the first, if all are): the page is about it."""
         others = [system for system in self.systems if not system.trivial]
-        return (others or self.systems)[-1]
+        return others[-1] if others else self.systems[0]
 
     def figure(self, system: str, metric: str) -> Figure:
         """A figure, NaN where that system has none."""

@@ -1,0 +1,158 @@
+"""Trivial systems: what each one says, by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cascade.evaluation import baselines as b
+from cascade.evaluation.systems import Rows, System, Training
+from cascade.metrics import nlg
+from cascade.metrics.classification import auroc
+from cascade.metrics.nlg import annotation_words
+
+NAN = float("nan")
+TRAINING = ["normal", "normal", "normal", "opacity/left", "opacity/left", "nodule/lung"]
+
+
+def rows(references, truth=None):
+    ids = [str(number) for number in range(len(references))]
+    return Rows(ids, ids, references, truth)
+
+
+def by_name(systems):
+    return {system.name: system for system in systems}
+
+
+def test_fixed_text_is_chosen_on_validation():
+    validation = ["opacity/left", "opacity/left", "normal"]
+    assert b.fixed_text(TRAINING, validation, annotation_words) == "opacity/left"
+    # "normal" has more single words right, but "opacity/left" has pairs.
+    assert b.fixed_text(TRAINING, [], annotation_words) == "opacity/left"
+    assert b.fixed_text(TRAINING, [], annotation_words, candidates=1) == "normal"
+
+
+def test_fixed_text_scores_as_corpus_bleu_does():
+    generator = np.random.default_rng(0)
+    words = np.array([*"abcd"])
+    training, validation = (
+        [" ".join(generator.choice(words, generator.integers(1, 9))) for _ in range(30)]
+        for _ in range(2)
+    )
+
+    def score(text):
+        bleu = nlg.corpus_bleu([text] * len(validation), validation, nlg.spaced_words)
+        return np.mean(bleu)
+
+    chosen = b.fixed_text(training, validation, nlg.spaced_words)
+    assert score(chosen) == pytest.approx(max(score(text) for text in training))
+
+
+def test_fixed_text_of_no_text():
+    with pytest.raises(ValueError, match="no training report has a word"):
+        b.fixed_text(["", " "], [], annotation_words)
+
+
+def test_text_baselines():
+    training = Training(
+        TRAINING,
+        ["opacity/left"],
+        features=np.eye(6),
+        test_features=np.array([[0, 0, 0, 0, 0, 9.0], [1, 0.1, 0, 0, 0, 0]]),
+        pixels=np.arange(6 * 4).reshape(6, 2, 2) % 7,
+        test_pixels=(np.arange(6 * 4).reshape(6, 2, 2) % 7)[[3, 5]] * 10 + 4,
+    )
+    found = by_name(b.text_baselines(rows(["normal", "normal"]), training, annotation_words, 0))
+    assert all(system.trivial and system.note for system in found.values())
+    assert found["fixed training report"].hypotheses == ["opacity/left"] * 2
+    assert found["commonest training report"].hypotheses == ["normal"] * 2
+    assert found["nearest neighbour (encoder features)"].hypotheses == ["nodule/lung", "normal"]
+    # Brighter and of more contrast, but the same picture.
+    assert found["nearest neighbour (pixels)"].hypotheses == ["opacity/left", "nodule/lung"]
+    assert set(found["random training report"].hypotheses) <= set(TRAINING)
+
+
+def test_random_reports_follow_the_seed():
+    many = rows(["normal"] * 50)
+
+    def draw(seed):
+        systems = b.text_baselines(many, Training(TRAINING), annotation_words, seed)
+        return by_name(systems)["random training report"].hypotheses
+
+    assert draw(1) == draw(1)
+    assert draw(1) != draw(2)
+
+
+def test_without_training_text_there_is_no_writer():
+    assert b.text_baselines(rows(["normal"]), Training([""]), annotation_words, 0) == []
+
+
+def test_label_report_is_the_most_probable_label_commonest_text():
+    labels = pd.DataFrame({"normal": [1, 1, 1, 0, 0, 0], "opacity": [0, 0, NAN, 1, 1, -1]})
+    training = Training(TRAINING, labels=labels)
+    detector = System("cnn", probabilities=pd.DataFrame({"normal": [0.9, 0.2], "opacity": 0.5}))
+    made = b.label_report_baseline(detector, training, annotation_words)
+    assert made is not None
+    assert made.hypotheses == ["normal", "opacity/left"]
+    assert made.trivial
+    assert b.label_report_baseline(System("x", ["a"]), training, annotation_words) is None
+    assert b.label_report_baseline(detector, Training(TRAINING), annotation_words) is None
+
+
+def test_prevalence_counts_only_what_is_known():
+    truth = np.array([[1, 0], [0, NAN], [-1, NAN], [NAN, -1]])
+    assert b.prevalence(truth).tolist() == [0.5, 0.0]
+    assert b.prevalence(np.full((2, 1), NAN)).tolist() == [0.0]
+
+
+def test_small_pixels_pool_by_area():
+    image = np.zeros((1, 4, 4))
+    image[0, :2, :2] = 8
+    small = b.small_pixels(image, side=2)
+    assert small.shape == (1, 4)
+    assert small.mean() == pytest.approx(0, abs=1e-6)
+    assert small.std() == pytest.approx(1)
+    assert small[0].tolist() == pytest.approx([3**0.5, *([-(3**-0.5)] * 3)])
+    assert b.small_pixels(np.ones((1, 5, 5)), side=2).tolist() == [[0.0] * 4]
+
+
+def test_detectors_on_pixels_learn_what_is_there_to_learn():
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 2, size=(120, 1)).astype(float)
+    images = generator.random((120, 8, 8))
+    images[:, :4] += truth[:, :, None]
+    frame = pd.DataFrame({"bright": truth[:, 0], "never": 0.0})
+    training = Training(
+        ["normal"] * 80, labels=frame[:80], pixels=images[:80], test_pixels=images[80:]
+    )
+    scored = rows(["normal"] * 40, frame[80:].reset_index(drop=True))
+    found = by_name(b.detection_baselines(scored, training, 0))
+    for name in ("logistic regression on pixels", "k nearest neighbours on pixels"):
+        values = found[name].probabilities["bright"].to_numpy()
+        assert auroc(truth[80:, 0], values) > 0.95
+        assert (found[name].probabilities["never"] == 0).all()
+        found[name].check(scored)
+    assert found["prevalence"].probabilities["bright"].nunique() == 1
+
+
+def test_neighbours_that_nobody_labelled_give_the_training_rate():
+    pixels = b.small_pixels(np.random.default_rng(0).random((4, 2, 2)))
+    truth = np.array([[NAN], [NAN], [1.0], [-1.0]])
+    found = b.neighbour_rates(pixels, truth, pixels[:1], np.array([0.25]), neighbours=1)
+    assert found.tolist() == [[0.25]]
+
+
+def test_detection_needs_labels():
+    truth = pd.DataFrame({"a": [1.0]})
+    assert b.detection_baselines(rows(["x"], truth), Training(["x"]), 0) == []
+    other = Training(["x"], labels=pd.DataFrame({"b": [1.0]}))
+    assert b.detection_baselines(rows(["x"], truth), other, 0) == []
+    assert b.detection_baselines(rows(["x"]), Training(["x"], labels=truth), 0) == []
+
+
+def test_reference_baselines_never_give_a_study_its_own_report():
+    references = [f"finding{number}" for number in range(9)]
+    found = by_name(b.reference_baselines(rows(references), annotation_words, 3))
+    other = found["another study's report"].hypotheses
+    assert sorted(other) == sorted(references)
+    assert all(one != two for one, two in zip(other, references, strict=True))
+    assert b.reference_baselines(rows([""]), annotation_words, 0) == []
