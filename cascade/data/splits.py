@@ -10,6 +10,8 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 
+import pandas as pd
+
 from cascade.errors import InputError
 from cascade.io.collection import SPLITS, Collection
 
@@ -55,18 +57,20 @@ def assign_splits(
     if not given:
         rule = "patients drawn by a keyed hash"
         draws = studies["patient_id"].map(lambda patient: patient_draw(str(patient), seed))
-        studies["split"] = [
+        drawn: list[str | None] = [
             "train" if draw < train else "val" if draw < train + val else "test" for draw in draws
         ]
     elif given == {"train", "test"} and val > 0:
         rule = "the source's train and test; val drawn from its train patients by a keyed hash"
         share = val / (train + val)
-        studies["split"] = [
+        drawn = [
             "val" if split == "train" and patient_draw(str(patient), seed) >= 1 - share else split
             for split, patient in zip(studies["split"], studies["patient_id"], strict=True)
         ]
     else:
         rule = "the source's own"
+        drawn = studies["split"].tolist()
+    studies["split"] = pd.Series(drawn, index=studies.index, dtype=object)  # None stays None
     counts = {name: int((studies["split"] == name).sum()) for name in SPLITS}
     for name, fraction in zip(SPLITS, parts, strict=True):
         if not counts[name] and fraction > 0:
