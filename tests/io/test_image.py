@@ -119,6 +119,21 @@ def test_large_images_are_refused_before_decoding(monkeypatch):
         read_image(encoded(GREY))
 
 
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP"])
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_flipped_bytes_end_in_a_picture_or_an_input_error(format, data):
+    content = bytearray(encoded(np.tile(GREY, (4, 4)), format).getvalue())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        radiograph = read_image(io.BytesIO(bytes(content)))
+    except InputError:
+        return
+    assert radiograph.pixels.ndim == 2
+    assert 0 <= radiograph.pixels.min() <= radiograph.pixels.max() <= 1
+
+
 def test_missing_files_are_named(tmp_path: Path):
     with pytest.raises(InputError, match="does not exist"):
         read_image(tmp_path / "a.png")
