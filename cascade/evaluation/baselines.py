@@ -21,8 +21,12 @@ from cascade.evaluation.systems import Rows, System, Training
 from cascade.metrics.classification import known
 from cascade.metrics.nlg import ORDERS, Tokenizer, bleu_of_counts, ngrams
 
-FIXED_CANDIDATES = 200
-"""How many of the commonest training reports are tried for the fixed one."""
+FIXED_CANDIDATES = 5000
+"""How many of the commonest training reports are tried for the fixed one.
+
+On the Indiana University findings the best of the 200 commonest gets BLEU-4 .148 and the best of
+all 2,069 gets .174: too few candidates would flatter whatever stands beside this baseline.
+"""
 NEIGHBOURS = 15
 PIXEL_SIDE = 32
 REGULARISATION = 0.001
@@ -139,8 +143,8 @@ def text_baselines(rows: Rows, training: Training, tokenize: Tokenizer, seed: in
         trivial(
             "fixed training report",
             [fixed_text(texts, training.val_texts, tokenize)] * count,
-            note="One training report for every study: of the "
-            f"{FIXED_CANDIDATES} commonest, the one of best mean BLEU-1..4 on {chosen_on}.",
+            note="One training report for every study: of the different ones (at most "
+            f"{FIXED_CANDIDATES}), that of best mean BLEU-1..4 on {chosen_on}.",
         ),
         trivial(
             "commonest training report",
