@@ -9,13 +9,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cascade.errors import InputError
 from cascade.evaluation import baselines
+from cascade.evaluation.breakdowns import (
+    disease_table,
+    label_notes,
+    label_table,
+    slot_table,
+    strata_table,
+)
 from cascade.evaluation.significance import (
     CONFIDENCE,
     RESAMPLES,
@@ -26,36 +33,20 @@ from cascade.evaluation.significance import (
     difference,
     figure,
 )
+from cascade.evaluation.statistics import METRICS, DetectionScores, Kind, TextScores
 from cascade.evaluation.systems import Rows, System, Training
 from cascade.labels import mesh
 from cascade.labels.table import NORMAL
-from cascade.metrics import annotation, classification, nlg
+from cascade.metrics import nlg
 
-Kind = Literal["annotation", "report"]
 TOKENIZER_OF_KIND = {"annotation": "annotation-words", "report": "report-words"}
 NOT_RUN = ("METEOR", "CIDEr")
 NORMAL_COLUMNS = (NORMAL, "no finding")
 
-METRICS: dict[str, str] = {
-    "precision1": "P-1",
-    "precision2": "P-2",
-    "precision3": "P-3",
-    "precision4": "P-4",
-    "bleu1": "BLEU-1",
-    "bleu2": "BLEU-2",
-    "bleu3": "BLEU-3",
-    "bleu4": "BLEU-4",
-    "exact": "Exact",
-    "rouge_l": "ROUGE-L",
-    "length_ratio": "Length",
-    "micro_f1_abnormal": "F1 abnormal (micro)",
-    "macro_f1_abnormal": "F1 abnormal (macro)",
-    "macro_recall_abnormal": "Recall abnormal (macro)",
-    "macro_auroc": "AUROC (macro)",
-    "macro_average_precision": "AP (macro)",
-}
-"""The figures that have intervals and are compared, and what tables call them."""
 COMPARED = tuple(name for name in METRICS if name != "length_ratio")
+"""The metrics of which more is better."""
+
+__all__ = ["COMPARED", "METRICS", "Evaluation", "Kind", "evaluate", "find_normal"]
 
 
 @dataclasses.dataclass
@@ -96,70 +87,6 @@ class Evaluation:
     def figure(self, system: str, metric: str) -> Figure:
         """A figure, NaN where that system has none."""
         return self.figures[system].get(metric, Figure(math.nan))
-
-
-class _TextScores:
-    """One system's text as sums over rows: every figure of it under weights is a product."""
-
-    def __init__(
-        self, hypotheses: Sequence[str], references: Sequence[str], tokenizer: str, kind: Kind
-    ) -> None:
-        tokenize = nlg.TOKENIZERS[tokenizer]
-        self.counts = nlg.count_ngrams(hypotheses, references, tokenize)
-        self.rouge = nlg.rouge_l(hypotheses, references, tokenize)
-        self.exact = nlg.exact_matches(hypotheses, references, tokenize)
-        self.distinct = nlg.distinct_count(hypotheses, tokenize)
-        self.empty = nlg.empty_count(hypotheses, tokenize)
-        self.matrix: annotation.DiseaseMatrix | None = None
-        if kind == "annotation":
-            self.matrix = annotation.disease_matrix(hypotheses, references)
-
-    def figures(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Every figure under weights ``(R, N)``, ``(R,)`` each."""
-        total = weights.sum(axis=1)
-        said = weights @ self.counts.hypothesis_length
-        meant = weights @ self.counts.reference_length
-        bleu = nlg.bleu_of_counts(
-            weights @ self.counts.correct, weights @ self.counts.guessed, said, meant
-        )
-        precision = weights @ nlg.row_precision(self.counts) / total[:, None]
-        values = {f"precision{n + 1}": precision[:, n] for n in range(nlg.ORDERS)}
-        values |= {f"bleu{n + 1}": bleu[:, n] for n in range(nlg.ORDERS)}
-        values["exact"] = weights @ self.exact / total
-        values["rouge_l"] = weights @ self.rouge / total
-        values["length_ratio"] = classification.ratio(said, meant)
-        if self.matrix is not None:
-            values |= annotation.summarise(
-                weights @ self.matrix.reference,
-                weights @ self.matrix.hypothesis,
-                weights @ (self.matrix.reference & self.matrix.hypothesis),
-                self.matrix.abnormal,
-            )
-        return values
-
-
-class _DetectionScores:
-    """One system's probabilities; AUROC and average precision a label under weights."""
-
-    def __init__(self, truth: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> None:
-        self.truth, self.probabilities, self.names = truth, probabilities, list(names)
-
-    def figures(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """``auroc:LABEL`` and ``average_precision:LABEL``, and their means over defined labels."""
-        values: dict[str, np.ndarray] = {}
-        for metric, score in (
-            ("auroc", classification.weighted_auroc),
-            ("average_precision", classification.weighted_average_precision),
-        ):
-            columns = [
-                score(self.truth[:, place], self.probabilities[:, place], weights)
-                for place in range(len(self.names))
-            ]
-            values |= {f"{metric}:{n}": c for n, c in zip(self.names, columns, strict=True)}
-            stacked = np.stack(columns, axis=1)
-            defined = (~np.isnan(stacked)).sum(axis=1)
-            values[f"macro_{metric}"] = classification.ratio(np.nansum(stacked, axis=1), defined)
-        return values
 
 
 def find_normal(rows: Rows, kind: Kind) -> np.ndarray | None:
@@ -223,8 +150,8 @@ def evaluate(
         figures[name]["distinct"] = Figure(float(text.distinct))
         figures[name]["empty"] = Figure(float(text.empty))
 
-    labels = _label_table(rows, every, figures)
-    notes.extend(_label_notes(labels))
+    labels = label_table(rows, every, figures)
+    notes.extend(label_notes(labels))
     if any(text.empty for text in texts.values()):
         told = [f"{name} {text.empty}" for name, text in texts.items() if text.empty]
         notes.append(f"Empty hypotheses, each counted as zero: {', '.join(told)}.")
@@ -249,10 +176,10 @@ def evaluate(
             **dict(meta or {}),
         },
         figures=figures,
-        strata=_strata_table(texts, normal, len(rows)),
+        strata=strata_table(texts, normal, len(rows)),
         labels=labels,
-        diseases=_disease_table(texts),
-        slots=_slot_table(rows, every, kind),
+        diseases=disease_table(texts),
+        slots=slot_table(rows, every, kind),
         differences=_differences(every, points, samples),
         notes=notes,
     )
@@ -316,20 +243,20 @@ def _trivial(
 
 def _statistics(
     rows: Rows, systems: Sequence[System], tokenizer: str, kind: Kind
-) -> tuple[dict[str, _TextScores], dict[str, _DetectionScores]]:
+) -> tuple[dict[str, TextScores], dict[str, DetectionScores]]:
     truth = rows.truth.to_numpy(dtype=float) if rows.truth is not None else None
     texts, detectors = {}, {}
     for system in systems:
         if system.hypotheses is not None:
-            texts[system.name] = _TextScores(system.hypotheses, rows.references, tokenizer, kind)
+            texts[system.name] = TextScores(system.hypotheses, rows.references, tokenizer, kind)
         scores = system.scores(rows)
         if scores is not None and truth is not None:
-            detectors[system.name] = _DetectionScores(truth, scores, rows.labels)
+            detectors[system.name] = DetectionScores(truth, scores, rows.labels)
     return texts, detectors
 
 
 def _merge(
-    texts: dict[str, _TextScores], detectors: dict[str, _DetectionScores]
+    texts: dict[str, TextScores], detectors: dict[str, DetectionScores]
 ) -> dict[str, Statistic]:
     """One statistic a system, of its text and its probabilities."""
 
@@ -345,86 +272,6 @@ def _merge(
         return statistic
 
     return {name: joined(name) for name in dict.fromkeys([*texts, *detectors])}
-
-
-def _label_table(
-    rows: Rows, systems: Sequence[System], figures: dict[str, dict[str, Figure]]
-) -> pd.DataFrame:
-    columns = [
-        *("system", "trivial", "label", "positives", "negatives"),
-        *("auroc", "auroc_low", "auroc_high"),
-        *("average_precision", "average_precision_low", "average_precision_high"),
-        *("brier", "calibration_error"),
-    ]
-    records = []
-    for system in systems:
-        scores = system.scores(rows)
-        if scores is None or rows.truth is None:
-            continue
-        table = classification.label_scores(rows.truth.to_numpy(dtype=float), scores, rows.labels)
-        for label, row in table.iterrows():
-            record: dict[str, Any] = {"system": system.name, "trivial": system.trivial}
-            record |= {"label": label, **{str(key): value for key, value in row.items()}}
-            for metric in ("auroc", "average_precision"):
-                found = figures[system.name][f"{metric}:{label}"]
-                record |= {f"{metric}_low": found.low, f"{metric}_high": found.high}
-            records.append(record)
-    table = pd.DataFrame(records, columns=columns)
-    return table.astype({"positives": int, "negatives": int})
-
-
-def _label_notes(labels: pd.DataFrame) -> list[str]:
-    first = labels.drop_duplicates("label")
-    undefined = first.loc[(first["positives"] == 0) | (first["negatives"] == 0), "label"]
-    if first.empty or undefined.empty:
-        return []
-    return [
-        f"AUROC is undefined for {len(undefined)} of {len(first)} labels (no positive or no "
-        f"negative among the rows), which enter no mean: {', '.join(undefined)}."
-    ]
-
-
-def _strata_table(
-    texts: dict[str, _TextScores], normal: np.ndarray | None, count: int
-) -> pd.DataFrame:
-    strata: dict[str, np.ndarray] = {"all": np.ones(count, dtype=bool)}
-    if normal is not None:
-        strata |= {"normal": normal, "abnormal": ~normal}
-    records = []
-    for name, text in texts.items():
-        for stratum, chosen in strata.items():
-            record: dict[str, Any] = {
-                "system": name,
-                "stratum": stratum,
-                "studies": int(chosen.sum()),
-            }
-            if chosen.any():
-                values = text.figures(chosen[None, :].astype(float))
-                record |= {k: float(v[0]) for k, v in values.items() if k in METRICS}
-            records.append(record)
-    return pd.DataFrame(records)
-
-
-def _disease_table(texts: dict[str, _TextScores]) -> pd.DataFrame:
-    tables = []
-    for name, text in texts.items():
-        if text.matrix is not None:
-            table = annotation.disease_scores(text.matrix).reset_index()
-            table.insert(0, "system", name)
-            tables.append(table)
-    columns = ["system", "disease", "support", "written", "hits", "precision", "recall", "f1"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-
-
-def _slot_table(rows: Rows, systems: Sequence[System], kind: Kind) -> pd.DataFrame:
-    tables = []
-    for system in systems:
-        if kind == "annotation" and system.hypotheses is not None:
-            table = annotation.slot_scores(system.hypotheses, rows.references).reset_index()
-            table.insert(0, "system", system.name)
-            tables.append(table)
-    columns = ["system", "slot", "compared", "right", "accuracy"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
 def _differences(

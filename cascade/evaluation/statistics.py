@@ -1,0 +1,103 @@
+"""One system's scores as sums over rows, so that any weighting of the rows is a product.
+
+The point figures (all weights 1), the strata (weights 1 and 0) and the bootstrap (how often each
+study was drawn) are the same function of other weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from cascade.metrics import annotation, classification, nlg
+
+Kind = Literal["annotation", "report"]
+"""What the texts are: annotations of terms, or free text (which has no disease figures)."""
+
+METRICS: dict[str, str] = {
+    "precision1": "P-1",
+    "precision2": "P-2",
+    "precision3": "P-3",
+    "precision4": "P-4",
+    "bleu1": "BLEU-1",
+    "bleu2": "BLEU-2",
+    "bleu3": "BLEU-3",
+    "bleu4": "BLEU-4",
+    "exact": "Exact",
+    "rouge_l": "ROUGE-L",
+    "length_ratio": "Length",
+    "micro_f1_abnormal": "F1 abnormal (micro)",
+    "macro_f1_abnormal": "F1 abnormal (macro)",
+    "macro_recall_abnormal": "Recall abnormal (macro)",
+    "macro_auroc": "AUROC (macro)",
+    "macro_average_precision": "AP (macro)",
+}
+"""The figures that have intervals and are compared, and what tables call them."""
+
+
+class TextScores:
+    """One system's text as sums over rows: every figure of it under weights is a product."""
+
+    def __init__(
+        self, hypotheses: Sequence[str], references: Sequence[str], tokenizer: str, kind: Kind
+    ) -> None:
+        """Count once what every weighting needs."""
+        tokenize = nlg.TOKENIZERS[tokenizer]
+        self.counts = nlg.count_ngrams(hypotheses, references, tokenize)
+        self.rouge = nlg.rouge_l(hypotheses, references, tokenize)
+        self.exact = nlg.exact_matches(hypotheses, references, tokenize)
+        self.distinct = nlg.distinct_count(hypotheses, tokenize)
+        self.empty = nlg.empty_count(hypotheses, tokenize)
+        self.matrix: annotation.DiseaseMatrix | None = None
+        if kind == "annotation":
+            self.matrix = annotation.disease_matrix(hypotheses, references)
+
+    def figures(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Every figure under weights ``(R, N)``, ``(R,)`` each."""
+        total = weights.sum(axis=1)
+        said = weights @ self.counts.hypothesis_length
+        meant = weights @ self.counts.reference_length
+        bleu = nlg.bleu_of_counts(
+            weights @ self.counts.correct, weights @ self.counts.guessed, said, meant
+        )
+        precision = weights @ nlg.row_precision(self.counts) / total[:, None]
+        values = {f"precision{n + 1}": precision[:, n] for n in range(nlg.ORDERS)}
+        values |= {f"bleu{n + 1}": bleu[:, n] for n in range(nlg.ORDERS)}
+        values["exact"] = weights @ self.exact / total
+        values["rouge_l"] = weights @ self.rouge / total
+        values["length_ratio"] = classification.ratio(said, meant)
+        if self.matrix is not None:
+            values |= annotation.summarise(
+                weights @ self.matrix.reference,
+                weights @ self.matrix.hypothesis,
+                weights @ (self.matrix.reference & self.matrix.hypothesis),
+                self.matrix.abnormal,
+            )
+        return values
+
+
+class DetectionScores:
+    """One system's probabilities; AUROC and average precision a label under weights."""
+
+    def __init__(self, truth: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> None:
+        """Keep truth and probabilities, ``(N, K)`` each, of ``K`` names."""
+        self.truth, self.probabilities, self.names = truth, probabilities, list(names)
+
+    def figures(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """``auroc:LABEL`` and ``average_precision:LABEL``, and their means over defined labels."""
+        values: dict[str, np.ndarray] = {}
+        for metric, score in (
+            ("auroc", classification.weighted_auroc),
+            ("average_precision", classification.weighted_average_precision),
+        ):
+            columns = [
+                score(self.truth[:, place], self.probabilities[:, place], weights)
+                for place in range(len(self.names))
+            ]
+            values |= {f"{metric}:{n}": c for n, c in zip(self.names, columns, strict=True)}
+            stacked = np.stack(columns, axis=1)
+            defined = (~np.isnan(stacked)).sum(axis=1)
+            values[f"macro_{metric}"] = classification.ratio(np.nansum(stacked, axis=1), defined)
+        return values
