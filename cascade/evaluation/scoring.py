@@ -93,7 +93,7 @@ def find_normal(rows: Rows, kind: Kind) -> np.ndarray | None:
     """Which rows are normal, ``(N,)`` bool: as told, else by the annotation, else by the truth."""
     if rows.normal is not None:
         return np.asarray(rows.normal, dtype=bool)
-    if kind == "annotation":
+    if kind == "annotation" and any(rows.references):
         return np.array([mesh.annotation_diseases(text) == [NORMAL] for text in rows.references])
     if rows.truth is not None:
         for column in rows.truth.columns:

@@ -164,8 +164,7 @@ def console_tables(evaluation: Evaluation) -> list[Table]:
     meta = evaluation.meta
     scores = Table(
         title=f"{meta['studies']} studies of split {meta['split']}, {meta['patients']} patients",
-        caption=f"tokeniser {meta['tokenizer']}; P-n mean n-gram precision, BLEU-n corpus BLEU, "
-        "higher is better",
+        caption=_caption(evaluation, metrics),
         title_justify="left",
         caption_justify="left",
     )
@@ -219,6 +218,15 @@ def console_tables(evaluation: Evaluation) -> list[Table]:
             )
         tables.append(paired)
     return tables
+
+
+def _caption(evaluation: Evaluation, metrics: list[str]) -> str:
+    if "exact" not in metrics:
+        return "higher is better"
+    return (
+        f"tokeniser {evaluation.meta['tokenizer']}; P-n mean n-gram precision, "
+        "BLEU-n corpus BLEU, higher is better"
+    )
 
 
 def _any_figure(evaluation: Evaluation, metric: str) -> bool:

@@ -193,6 +193,8 @@ def test_normal_by_annotation_truth_or_word():
     assert find_normal(rows_of(texts), "annotation").tolist() == [True, False, False]
     truth = pd.DataFrame({"No Finding": [1.0, 0.0, np.nan]})
     assert find_normal(rows_of(texts, truth), "report").tolist() == [True, False, False]
+    detector_only = rows_of(["", "", ""], pd.DataFrame({"normal": [1.0, 0.0, -1.0]}))
+    assert find_normal(detector_only, "annotation").tolist() == [True, False, False]
     told = rows_of(texts, normal=np.array([0, 0, 1]))
     assert find_normal(told, "annotation").tolist() == [False, False, True]
     assert find_normal(rows_of(texts, pd.DataFrame({"a": [1.0] * 3})), "report") is None
