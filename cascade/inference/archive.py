@@ -144,7 +144,7 @@ def annotate_archive(
         What became of the images, in earlier runs and this one.
 
     Raises:
-        InputError: no image in the source; a number out of range; ``out`` is a file, is inside use,
+        InputError: no image in the source; a number out of range; ``out`` is a file, is in use,
             is the source itself, or holds other work.
         CascadeError: the disk is full, or the network failed on every image of a batch.
     """
