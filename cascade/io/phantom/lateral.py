@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cascade.io.phantom.anatomy import Chest, by_kind, token_generator, vertebra_spacing
 from cascade.io.phantom.canvas import AXIS, Canvas, Field, dome, smooth_noise, step
+from cascade.io.phantom.chest import Chest, by_kind, token_generator, vertebra_spacing
 from cascade.io.phantom.findings import Finding, Patient
 from cascade.io.phantom.overlays import spot
 

@@ -1,6 +1,6 @@
 """Findings of the lungs, the pleura, the bones and devices, drawn into a frontal view.
 
-Cardiomegaly, the lung volumes and scoliosis are part of the geometry (``anatomy.build_chest``);
+Cardiomegaly, the lung volumes and scoliosis are part of the geometry (``chest.build_chest``);
 the rest is added here. Each returns what it covers, from which the truth's box is taken.
 """
 
@@ -11,9 +11,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.io.phantom.anatomy import Frontal, token_generator, vertebra_spacing
 from cascade.io.phantom.canvas import Field, dome, smooth_noise, step
+from cascade.io.phantom.chest import token_generator, vertebra_spacing
 from cascade.io.phantom.findings import Finding, Patient
+from cascade.io.phantom.frontal import Frontal
 
 Points = NDArray[np.floating]
 ZONES = {
@@ -98,8 +99,11 @@ def _cloud(
     du, dv = view.canvas.u - np.float32(u), view.canvas.v - np.float32(v)
     square = ((cos * du + sin * dv) / np.float32(radii[0])) ** 2
     square += ((cos * dv - sin * du) / np.float32(radii[1])) ** 2
-    square += np.float32(0.22) * smooth_noise(rng, 14, view.canvas.size)
+    lumps = smooth_noise(rng, 24, view.canvas.size)
+    square += np.float32(0.25) * lumps
     out = np.exp(-square * np.maximum(square, np.float32(0.6)))
+    # Airspaces fill unevenly.
+    out *= np.float32(0.85) + np.float32(0.35) * lumps
     return np.asarray(np.clip(out, 0, 1), dtype=np.float32)
 
 
@@ -119,11 +123,11 @@ def _opacity(view: Frontal, finding: Finding, patient: Patient) -> Field:
                     float(np.clip(across + rng.uniform(-0.28, 0.28), 0.1, 0.9)),
                     float(np.clip(down + rng.uniform(-0.14, 0.10), 0.05, 0.95)),
                 )
-                radius = rng.uniform(0.055, 0.075)
+                radius = rng.uniform(0.06, 0.08)
                 cover = np.maximum(cover, _cloud(view, u, v, (radius, radius), rng))
         else:
             u, v = view.chest.place(number, across, down)
-            wide, tall = rng.uniform(0.16, 0.22), rng.uniform(0.13, 0.17)
+            wide, tall = rng.uniform(0.19, 0.26), rng.uniform(0.15, 0.20)
             if finding.site in ("middle lobe", "lingula"):
                 wide, tall = 0.75 * wide, 0.9 * tall
             cover = np.maximum(cover, _cloud(view, u, v, (wide, tall), rng))
@@ -163,7 +167,7 @@ def _round(view: Frontal, finding: Finding, low: float, high: float, density: fl
     rng = token_generator(finding)
     canvas = view.canvas
     cover = np.zeros_like(view.air)
-    soft = 0.35 if finding.kind == "nodule" else 0.15
+    soft = 0.30 if finding.kind == "nodule" else 0.15
     for side in finding.sides:
         number = SIDES.index(side)
         count = 1
@@ -185,7 +189,7 @@ def _round(view: Frontal, finding: Finding, low: float, high: float, density: fl
             rows, columns = canvas.window(u, v, 1.5 * radius)
             du, dv = canvas.u[rows, columns] - u, canvas.v[rows, columns] - v
             reach = np.sqrt(du * du + dv * dv) * np.float32(1 / radius)
-            disc = step(1 - reach, soft) * (np.float32(0.6) + np.float32(0.4) * dome(reach**2))
+            disc = step(1 - reach, soft) * (np.float32(0.45) + np.float32(0.55) * dome(reach**2))
             part = cover[rows, columns]
             np.maximum(part, disc, out=part)
     view.density += np.float32(density) * cover
@@ -195,7 +199,7 @@ def _round(view: Frontal, finding: Finding, low: float, high: float, density: fl
 def _nodule(view: Frontal, finding: Finding, patient: Patient) -> Field:
     """Round, as dense as soft tissue."""
     del patient
-    return _round(view, finding, 0.062, 0.085, 0.36)
+    return _round(view, finding, 0.068, 0.092, 0.48)
 
 
 def _granuloma(view: Frontal, finding: Finding, patient: Patient) -> Field:
@@ -300,7 +304,7 @@ def _clips(view: Frontal, finding: Finding, patient: Patient) -> Field:
         reach = 0.026 * np.array([np.cos(angle), np.sin(angle)])
         lines.append(np.array([[u, v] - reach, [u, v] + reach]))
     cover = view.canvas.strokes(lines, [0.020] * len(lines), least=1.2)
-    view.density += np.float32(0.9) * cover
+    view.density += np.float32(1.1) * cover
     return cover
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.errors import InputError
-from cascade.io.phantom.anatomy import build_chest, draw_frontal
 from cascade.io.phantom.canvas import Canvas, develop, draw_exposure, draw_pose
+from cascade.io.phantom.chest import build_chest
 from cascade.io.phantom.findings import (
     Finding,
     Patient,
@@ -19,6 +19,7 @@ from cascade.io.phantom.findings import (
     first_study,
     generator,
 )
+from cascade.io.phantom.frontal import draw_frontal
 from cascade.io.phantom.language import Report, write_report
 from cascade.io.phantom.lateral import draw_lateral
 from cascade.io.phantom.overlays import draw_finding

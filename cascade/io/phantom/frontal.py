@@ -1,4 +1,4 @@
-"""The frontal chest: its geometry as profiles, and its drawing as a sum of densities."""
+"""The healthy frontal chest, drawn as a sum of densities."""
 
 from __future__ import annotations
 
@@ -9,165 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from cascade.io.phantom.canvas import AXIS, TABLE, Canvas, Field, Pose, dome, smooth_noise, step
-from cascade.io.phantom.findings import Finding, Patient
+from cascade.io.phantom.canvas import (
+    AXIS,
+    TABLE,
+    Canvas,
+    Field,
+    Mask,
+    dome,
+    smooth_noise,
+    step,
+)
+from cascade.io.phantom.chest import Chest, vertebra_spacing
+from cascade.io.phantom.findings import Patient
 
-RATIOS = {
-    "borderline": (0.500, 0.520),
-    "mild": (0.545, 0.575),
-    "moderate": (0.600, 0.635),
-    "severe": (0.670, 0.720),
-}
-"""The cardiothoracic ratio of each degree of cardiomegaly; a heart of ordinary size stays below
-0.475. The gaps between the bands keep the annotation a function of the image."""
-
-_CAGE_TOP = 0.20  # half width of a lung's apex
-_HILUM_U, _HILUM_V = 0.15, -0.12
-
-
-def by_kind(findings: tuple[Finding, ...]) -> dict[str, Finding]:
-    """The findings by kind; a study has at most one of each."""
-    return {finding.kind: finding for finding in findings}
-
-
-def token_generator(finding: Finding) -> np.random.Generator:
-    """The random generator of a finding's exact place and shape."""
-    return np.random.Generator(np.random.PCG64(finding.token))
-
-
-@dataclasses.dataclass
-class Chest:
-    """The geometry of one frontal view; tables run along ``AXIS``, row 0 right and row 1 left.
-
-    Attributes:
-        apex: v of the lungs' tops.
-        floor: v of each dome's top, (right, left).
-        bend: curvature of each dome, (right, left).
-        wall: distance from the midline to each lung's outer border, ``(2, TABLE)``.
-        silhouette: distance from the midline to the mediastinum's border, ``(2, TABLE)``.
-        heart: the heart's share of that, 0 above and below it, ``(2, TABLE)``.
-        spine: u of the spine's middle, ``(TABLE,)``.
-        middle: u of the midline of what lies in front, by yaw.
-        ratio: the cardiothoracic ratio.
-        tissue: half width of the body, ``(TABLE,)``.
-        air: how dark the lungs are as a factor near 1.
-    """
-
-    apex: float
-    floor: tuple[float, float]
-    bend: tuple[float, float]
-    wall: Field
-    silhouette: Field
-    heart: Field
-    spine: Field
-    middle: float
-    ratio: float
-    tissue: Field
-    air: float
-
-    def dome_v(self, side: int, distance: float) -> float:
-        """The v of a dome at a distance from the midline; side 0 is the right."""
-        return self.floor[side] + self.bend[side] * _fall(distance)
-
-    def place(self, side: int, across: float, down: float) -> tuple[float, float]:
-        """The point of a lung at shares of its width and height.
-
-        Args:
-            side: 0 the patient's right, 1 left.
-            across: 0 at the mediastinum, 1 at the ribs.
-            down: 0 at the apex, 1 at the dome.
-        """
-        v = self.apex + down * (self.floor[side] - self.apex)
-        row = int((v + 2) * (TABLE - 1) / 4)
-        inner, outer = float(self.silhouette[side, row]), float(self.wall[side, row])
-        distance = inner + across * (outer - inner)
-        v = self.apex + down * (self.dome_v(side, distance) - self.apex)
-        return (-1, 1)[side] * distance, v
-
-
-def _fall(distance: float) -> float:
-    gap = distance - 0.3
-    return gap * gap * (1.0 if gap > 0 else 0.35)
-
-
-def build_chest(patient: Patient, pose: Pose, findings: tuple[Finding, ...]) -> Chest:
-    """Work out the geometry that the patient, the pose and the findings give."""
-    found = by_kind(findings)
-    height = 1.18 * patient.height * pose.breath
-    bend, air, width = 2.0, 1.0, patient.width
-    if "hypoinflation" in found:
-        mild = found["hypoinflation"].degree == "mild"
-        height *= 0.81 if mild else 0.70
-        air *= 0.90 if mild else 0.82
-    if "hyperdistention" in found:
-        mild = found["hyperdistention"].degree == "mild"
-        height *= 1.13 if mild else 1.22
-        bend *= 0.45 if mild else 0.2
-        air *= 1.08 if mild else 1.18
-        width *= 1.02
-    apex = -0.80
-    floor = [apex + height, apex + height + 0.05]
-    if "atelectasis" in found and found["atelectasis"].degree is None:
-        lost = found["atelectasis"]
-        if lost.site == "base":
-            for side in lost.sides:
-                floor[side == "left"] -= 0.05
-    lowest = max(floor)
-
-    t = np.clip((AXIS - apex) / (lowest + 0.2 - apex), 0, 1)
-    shape = np.power(1 - np.power(1 - t, 2.2), 0.62) - 0.05 * np.clip(t - 0.8, 0, 1) / 0.2
-    wall = _CAGE_TOP + (width - _CAGE_TOP) * shape
-    walls = np.stack([wall, wall]).astype(np.float32)
-
-    if "cardiomegaly" in found:
-        low, high = RATIOS[str(found["cardiomegaly"].degree)]
-        ratio = low + (high - low) * float(token_generator(found["cardiomegaly"]).random())
-    else:
-        ratio = patient.heart
-    heart_width = ratio * 2 * float(wall.max())
-    left_width = heart_width * patient.heart_left
-    right_width = heart_width - left_width
-    heart = np.zeros((2, TABLE), dtype=np.float32)
-    # The heart rests on the domes; a larger one is also a taller one.
-    for row, half, level, tall in (
-        (0, right_width, lowest - 0.20, 0.30),
-        (1, left_width, lowest - 0.11, 0.34 + 0.30 * left_width),
-    ):
-        up = (AXIS - level) / np.where(level > AXIS, tall, 0.32)
-        heart[row] = half * np.power(np.clip(1 - up * up, 0, None), 0.75)
-    silhouette = np.empty((2, TABLE), dtype=np.float32)
-    upper = 0.075 + 0.02 * np.clip((AXIS + 0.9) / 0.8, 0, 1)
-    knob = patient.knob * np.exp(-(((AXIS + 0.40) / 0.075) ** 2))
-    trunk = 0.045 * np.exp(-(((AXIS + 0.20) / 0.08) ** 2))
-    silhouette[0] = np.maximum(upper, heart[0])
-    silhouette[1] = np.maximum(upper + knob + trunk, heart[1])
-
-    curve: NDArray[np.floating] = 0.012 * np.sin(2.2 * AXIS + patient.vessel_seed % 7)
-    if "scoliosis" in found:
-        bow = 0.085 if found["scoliosis"].degree == "mild" else 0.16
-        toward = -1.0 if found["scoliosis"].side == "right" else 1.0
-        curve = curve + toward * bow * (
-            np.exp(-(((AXIS - 0.02) / 0.30) ** 2)) - 0.45 * np.exp(-(((AXIS - 0.75) / 0.25) ** 2))
-        )
-    spread = 0.14 + 0.12 * patient.fat
-    tissue = np.interp(
-        AXIS,
-        [-2, -1.02, -0.92, -0.74, -0.45, -0.2, 0.3, 2.0],
-        np.array([0.24, 0.26, 0.42, 1.15, 1.0, width + spread, width + spread, 0.8 + spread]),
-    )
-    return Chest(
-        apex=apex,
-        floor=(floor[0], floor[1]),
-        bend=(bend, bend * 0.95),
-        wall=walls,
-        silhouette=silhouette,
-        heart=heart,
-        spine=curve.astype(np.float32),
-        middle=pose.yaw,
-        ratio=ratio,
-        tissue=tissue.astype(np.float32),
-        air=air,
-    )
+_HILUM_U = 0.15
 
 
 @dataclasses.dataclass
@@ -191,7 +46,7 @@ class Frontal:
     chest: Chest
     canvas: Canvas
     distance: Field
-    left: Mask_
+    left: Mask
     across: Field
     depth: Field
     cavity: Field
@@ -211,9 +66,6 @@ class Frontal:
         heart = self.chest.heart.take(self.canvas.row + TABLE * self.left) > self.distance
         out[heart & (self.depth < 0)] = 3
         return out
-
-
-Mask_ = NDArray[np.bool_]
 
 
 def draw_frontal(
@@ -262,7 +114,7 @@ def draw_frontal(
         size = 0.26 + 0.14 * patient.fat
         for sign in (-1, 1):
             breast = (u - np.float32(sign * 0.36)) ** 2 + (v - np.float32(0.24)) ** 2
-            density += np.float32(0.20 + 0.1 * patient.fat) * dome(breast * np.float32(1 / size**2))
+            density += np.float32(0.10 + 0.1 * patient.fat) * dome(breast * np.float32(1 / size**2))
     if rng.random() < 0.6:  # gas in the stomach, under the left dome
         at, wide, tall = rng.uniform([0.2, 0.1, 0.05], [0.34, 0.2, 0.08]).astype(np.float32)
         gas = np.square((u - at) / wide) + np.square((depth - np.float32(0.13)) / tall)
@@ -324,11 +176,6 @@ def _add_ribs(
     shadow += anterior
     shadow *= cage
     density += np.float32(patient.rib_contrast * patient.bone) * shadow
-
-
-def vertebra_spacing(patient: Patient) -> float:
-    """The distance from one disc to the next."""
-    return 0.128 * patient.height
 
 
 def _add_spine(density: Field, patient: Patient, chest: Chest, canvas: Canvas) -> None:
