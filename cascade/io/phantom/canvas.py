@@ -30,7 +30,7 @@ class Pose:
         scale: magnification.
         shift: (x, y) in half image widths.
         yaw: turn about the body's long axis, as the sideways shift of what lies in front.
-        breath: inspiration, 1 for a full one.
+        breath: inspiration, 1 for a full one; it stretches ordinary lungs.
     """
 
     angle: float
@@ -175,10 +175,10 @@ def draw_pose(rng: np.random.Generator) -> Pose:
     uniform = rng.uniform
     return Pose(
         angle=float(np.clip(rng.normal(0, 0.045), -0.11, 0.11)),
-        scale=uniform(0.90, 1.12),
-        shift=(uniform(-0.10, 0.10), uniform(-0.09, 0.09)),
+        scale=uniform(0.88, 1.12),
+        shift=(uniform(-0.10, 0.10), uniform(-0.14, 0.14)),
         yaw=float(np.clip(rng.normal(0, 0.02), -0.045, 0.045)),
-        breath=uniform(0.92, 1.06),
+        breath=uniform(0.94, 1.05),
     )
 
 

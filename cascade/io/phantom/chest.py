@@ -19,6 +19,20 @@ RATIOS = {
 """The cardiothoracic ratio of each degree of cardiomegaly; a heart of ordinary size stays below
 0.475. The gaps between the bands keep the annotation a function of the image."""
 
+VOLUMES = {
+    ("hypoinflation", None): (0.68, 0.75),
+    ("hypoinflation", "mild"): (0.80, 0.86),
+    ("hyperdistention", "mild"): (1.12, 1.16),
+    ("hyperdistention", None): (1.21, 1.28),
+}
+"""The height of the lungs for each volume; that of ordinary lungs is 0.90 to 1.10."""
+
+_BENDS = {
+    ("hypoinflation", None): 1.0,
+    ("hypoinflation", "mild"): 1.0,
+    ("hyperdistention", "mild"): 0.45,
+    ("hyperdistention", None): 0.2,
+}  # of the domes, which flatten
 _CAGE_TOP = 0.20  # half width of a lung's apex
 
 
@@ -90,18 +104,17 @@ def _fall(distance: float) -> float:
 def build_chest(patient: Patient, pose: Pose, findings: tuple[Finding, ...]) -> Chest:
     """Work out the geometry that the patient, the pose and the findings give."""
     found = by_kind(findings)
-    height = 1.18 * patient.height * pose.breath
+    share = patient.height * pose.breath
     bend, air, width = 2.0, 1.0, patient.width
-    if "hypoinflation" in found:
-        mild = found["hypoinflation"].degree == "mild"
-        height *= 0.81 if mild else 0.70
-        air *= 0.90 if mild else 0.82
-    if "hyperdistention" in found:
-        mild = found["hyperdistention"].degree == "mild"
-        height *= 1.13 if mild else 1.22
-        bend *= 0.45 if mild else 0.2
-        air *= 1.08 if mild else 1.18
-        width *= 1.02
+    for kind in ("hypoinflation", "hyperdistention"):
+        if kind in found:
+            degree = found[kind].degree
+            low, high = VOLUMES[kind, degree]
+            share = low + (high - low) * float(token_generator(found[kind]).random())
+            bend *= _BENDS[kind, degree]
+            air *= 1 + 0.7 * (share - 1)
+            width *= 1.02 if kind == "hyperdistention" else 1.0
+    height = 1.18 * share
     apex = -0.80
     floor = [apex + height, apex + height + 0.05]
     if "atelectasis" in found and found["atelectasis"].degree is None:

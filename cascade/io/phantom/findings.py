@@ -272,7 +272,7 @@ def draw_patient(seed: int, number: int) -> Patient:
         female=female,
         age=int(rng.integers(19, 92)),
         width=uniform(0.56, 0.66) - 0.02 * female,
-        height=uniform(0.95, 1.05),
+        height=uniform(0.96, 1.045),
         fat=float(rng.beta(2, 3)),
         heart=uniform(0.39, 0.465),
         heart_left=uniform(0.60, 0.68),
