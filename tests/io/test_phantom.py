@@ -210,6 +210,16 @@ def test_a_larger_image_shows_the_same_study():
     assert np.corrcoef(reduced.ravel(), small.views[0].pixels.ravel())[0, 1] > 0.97
 
 
+@pytest.mark.parametrize("size", [32, 1024])
+def test_the_smallest_and_a_large_image_are_drawn(show, size):
+    frontal, lateral = show(
+        Finding("effusion", side="left", degree="large"), size=size, lateral_share=1
+    ).views
+    assert frontal.pixels.shape == lateral.pixels.shape == (size, size)
+    assert frontal.pixels.dtype == np.uint16
+    assert len(frontal.boxes) == len(lateral.boxes) == 1
+
+
 def test_the_files_do_not_depend_on_workers_or_on_how_many_studies(tmp_path):
     write_phantom(tmp_path / "a", studies=6, size=32, seed=1)
     write_phantom(tmp_path / "b", studies=5, size=32, seed=1, workers=2)

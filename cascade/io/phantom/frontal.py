@@ -142,7 +142,7 @@ def _rib_table(blur: int) -> Field:
 def _rib_profile(phase: Field, spacing: float, pixel: float) -> Field:
     phase -= np.floor(phase)
     phase *= 255.99
-    table = _rib_table(round(pixel / spacing * 32) * 8)
+    table = _rib_table(max(1, round(pixel / spacing * 32) * 8))
     return table.take(phase.astype(np.int32))
 
 
