@@ -1,8 +1,9 @@
 """Decoded radiographs, once: a memory-mapped uint8 array keyed by what it was made from.
 
-Epochs read the array; the files are decoded a single time for all runs of a sweep. The key covers the
-files' names, sizes and times, the size asked for and the version of the preprocessing, so a changed
-file makes a new cache and never a wrong one. Two runs that build the same cache at once both succeed.
+Epochs read the array; the files are decoded a single time for all runs of a sweep. The key covers
+the files' names, sizes and times, the size asked for and the version of the preprocessing, so a
+changed file makes a new cache and never a wrong one. Two runs that build the same cache at once
+both succeed.
 """
 
 from __future__ import annotations
@@ -115,7 +116,9 @@ def build_cache(
                 raise
     index = read_json(target / "index.json")
     pixels = np.load(target / "images.npy", mmap_mode="r")
-    return ImageCache(pixels, {name: row for row, name in enumerate(index["ids"])}, index["failures"])
+    return ImageCache(
+        pixels, {name: row for row, name in enumerate(index["ids"])}, index["failures"]
+    )
 
 
 def _write(
@@ -127,7 +130,9 @@ def _write(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     shape = (len(tasks), size, size)
-    array = np.lib.format.open_memmap(partial / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+    array = np.lib.format.open_memmap(
+        partial / "images.npy", mode="w+", dtype=np.uint8, shape=shape
+    )
     kept: list[str] = []
     failures: dict[str, str] = {}
     for done, (image_id, decoded) in enumerate(

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    WeightedRandomSampler,
+)
 
 from cascade.data.datasets import Batch, StudyDataset, pass_batch
 from cascade.data.transforms import Augment, to_unit
@@ -18,9 +24,9 @@ def sampling_weights(labels: np.ndarray, balance: str, normal: int | None = None
 
     Args:
         labels: ``(N, K)`` 1, 0, -1, NaN.
-        balance: ``none``; ``labels``: a study counts as 1 / sqrt(n) of its rarest label, n being the
-            studies that carry it; ``normal``: normal studies together are drawn as often as all others
-            together (Shin et al. 2016 balance normal against diseased).
+        balance: ``none``; ``labels``: a study counts as 1 / sqrt(n) of its rarest label, n being
+            the studies that carry it; ``normal``: normal studies together are drawn as often as all
+            others together (Shin et al. 2016 balance normal against diseased).
         normal: the column of the normal label, needed by ``normal``.
 
     Returns:
@@ -48,7 +54,7 @@ def sampling_weights(labels: np.ndarray, balance: str, normal: int | None = None
 
 
 class StudyDataModule(pl.LightningDataModule):
-    """Train and validation batches; images arrive on the device as floats, augmented in training."""
+    """Train and validation batches; images reach the device as floats, augmented in training."""
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -58,8 +58,12 @@ class StudyRecords:
 
     def select(self, keep: Sequence[int]) -> StudyRecords:
         """Some of the studies, in the order given."""
-        fields = (self.study_ids, self.patient_ids, self.texts, self.image_rows)
-        return StudyRecords(*([values[i] for i in keep] for values in fields))  # type: ignore[arg-type]
+        return StudyRecords(
+            [self.study_ids[i] for i in keep],
+            [self.patient_ids[i] for i in keep],
+            [self.texts[i] for i in keep],
+            [self.image_rows[i] for i in keep],
+        )
 
 
 def target_texts(collection: Collection, target: str) -> list[str]:
@@ -80,7 +84,11 @@ _VIEW_ORDER = {"frontal": 0, "unknown": 1, "lateral": 2}
 
 
 def study_records(
-    collection: Collection, cache: ImageCache, split: str, target: str = "annotation", views: int = 1
+    collection: Collection,
+    cache: ImageCache,
+    split: str,
+    target: str = "annotation",
+    views: int = 1,
 ) -> StudyRecords:
     """Collect the studies of a split that have a readable image.
 
@@ -155,6 +163,6 @@ class StudyDataset(Dataset[Batch]):
         )
 
 
-def pass_batch(batch: Batch) -> Batch:
-    """The collate function: ``StudyDataset`` makes whole batches already."""
+def pass_batch(batch: Any) -> Batch:
+    """The collate function, which is given what ``__getitems__`` made: a whole batch already."""
     return batch

@@ -36,6 +36,7 @@ class Augment:
         exposure: float = 0.2,
         seed: int = 0,
     ) -> None:
+        """Seed the generator."""
         self.rotation, self.shift, self.scale, self.exposure = rotation, shift, scale, exposure
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -53,7 +54,8 @@ class Augment:
         angle = self._uniform(count, math.radians(self.rotation))
         factor = 1 + self._uniform(count, self.scale)
         cos, sin = torch.cos(angle) / factor, torch.sin(angle) / factor
-        shift_x, shift_y = self._uniform(count, 2 * self.shift), self._uniform(count, 2 * self.shift)
+        shift_x = self._uniform(count, 2 * self.shift)
+        shift_y = self._uniform(count, 2 * self.shift)
         theta = torch.stack(
             [torch.stack([cos, -sin, shift_x], 1), torch.stack([sin, cos, shift_y], 1)], 1
         ).to(device)

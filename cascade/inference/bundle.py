@@ -1,7 +1,7 @@
 """The model bundle: a directory that holds all that annotating, evaluating and serving need.
 
-``config.json``, ``model.safetensors``, ``vocabulary.json``, ``labels.json``, ``preprocessing.json`` and a
-model card, ``README.md``. No pickle, no code, no training data.
+``config.json``, ``model.safetensors``, ``vocabulary.json``, ``labels.json``, ``preprocessing.json``
+and a model card, ``README.md``. No pickle, no code, no training data.
 """
 
 from __future__ import annotations
@@ -103,17 +103,17 @@ def model_card(reader: Reader, config: Mapping[str, Any], image_size: int) -> st
 
 **{RESEARCH_NOTICE}**
 
-A Cascade model bundle (format {config["format_version"]}, written by cascade {config["program_version"]}).
-Encoder `{config["encoder"]["name"]}` on {image_size} x {image_size} pixels, decoder `{decoder}`,
-{len(reader.labels)} labels of {len(reader.diseases)} diseases.
+A Cascade model bundle (format {config["format_version"]}, written by cascade
+{config["program_version"]}). Encoder `{config["encoder"]["name"]}` on {image_size} x {image_size}
+pixels, decoder `{decoder}`, {len(reader.labels)} labels of {len(reader.diseases)} diseases.
 
 | fact | value |
 | --- | --- |
 {facts}
 
 Scores above are of the validation split, on which the epoch was chosen: see the evaluation page for
-the test split and the trivial baselines. Not for clinical use, not for children or other bodies than the
-training data hold, not for other pictures than chest radiographs.
+the test split and the trivial baselines. Not for clinical use, not for children or other bodies
+than the training data hold, not for other pictures than chest radiographs.
 
 | label | disease | what it holds |
 | --- | --- | --- |
@@ -137,19 +137,21 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
             f"{directory} is not a model bundle (no config.json): give the model/ folder of a run"
         )
     config = read_json(directory / "config.json")
-    version = config.get("format_version") if isinstance(config, dict) else None
+    if not isinstance(config, dict):
+        raise InputError(f"{directory}/config.json is not a bundle's")
+    version = config.get("format_version")
     if version != FORMAT_VERSION:
         raise InputError(
-            f"the bundle {directory} has format {version}, this program reads {FORMAT_VERSION}: use the "
-            f"cascade that wrote it ({config.get('program_version', 'unknown')}) or train it again"
-            if isinstance(config, dict)
-            else f"{directory}/config.json is not a bundle's"
+            f"the bundle {directory} has format {version}, this program reads {FORMAT_VERSION}: "
+            f"use the cascade that wrote it ({config.get('program_version', 'unknown')}) or train "
+            "it again"
         )
     preprocessing = read_json(directory / "preprocessing.json")
     if preprocessing.get("version") != PREPROCESSING_VERSION:
         raise InputError(
             f"the bundle {directory} was trained on another preprocessing "
-            f"({preprocessing.get('version')}, this program has {PREPROCESSING_VERSION}): train it again"
+            f"({preprocessing.get('version')}, this program has {PREPROCESSING_VERSION}): "
+            "train it again"
         )
     labels = labels_from_json(read_json(directory / "labels.json")["labels"])
     words = read_json(directory / "vocabulary.json")

@@ -52,8 +52,8 @@ class Predictor:
             images: float32 ``(H, W)`` in [0, 1], bone bright.
 
         Returns:
-            One prediction an image: the draft, its sentences, the probability of each disease, and a
-            doubt where the picture is unlike the training radiographs.
+            One prediction an image: the draft, its sentences, the probability of each disease, and
+            a doubt where the picture is unlike the training radiographs.
         """
         if not images:
             return []

@@ -1,11 +1,14 @@
 """Recurrent decoders by name, conditioned on a study's pooled features.
 
-As in Shin et al. 2016 the features set the state of every layer (hidden and, for an LSTM, cell), and
-the forget-gate bias starts at 1. Where the sizes differ the paper uses PCA; here a linear map is
-learned.
+As in Shin et al. 2016 the features set the state of every layer (hidden and, for an LSTM, cell),
+and the forget-gate bias starts at 1. Where the sizes differ the paper uses PCA; here a linear map
+is learned.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +18,7 @@ from cascade.text.vocabulary import PAD
 State = tuple[Tensor, ...]
 """Per-layer states, each ``(L, B, H)``: (h, c) of an LSTM, (h,) of a GRU."""
 
-CELLS: dict[str, type[nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
 class RecurrentDecoder(nn.Module):
@@ -52,6 +55,7 @@ class RecurrentDecoder(nn.Module):
         dropout: float = 0.0,
         inject: bool = False,
     ) -> None:
+        """Random weights, no feature statistics yet."""
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"unknown decoder cell {cell!r}, expected one of {sorted(CELLS)}")
@@ -110,12 +114,14 @@ class RecurrentDecoder(nn.Module):
         return self.output(self.dropout(states)), states
 
     def step(self, normalised: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """One word further: ``(B,)`` tokens in, ``(B, vocab_size)`` logits and the new state out."""
+        """One word further: ``(B,)`` tokens in, ``(B, vocab_size)`` logits and a new state out."""
         outputs, after = self._recur(self._inputs(tokens.unsqueeze(1), normalised), state)
         return self.output(outputs[:, 0]), after
 
 
-def create_decoder(name: str, vocab_size: int, num_features: int, **kwargs: object) -> RecurrentDecoder:
+def create_decoder(
+    name: str, vocab_size: int, num_features: int, **kwargs: Any
+) -> RecurrentDecoder:
     """A decoder by name with random weights.
 
     Raises:
@@ -123,4 +129,4 @@ def create_decoder(name: str, vocab_size: int, num_features: int, **kwargs: obje
     """
     if name not in CELLS:
         raise ValueError(f"unknown decoder {name!r}, expected one of {sorted(CELLS)}")
-    return RecurrentDecoder(name, vocab_size, num_features, **kwargs)  # type: ignore[arg-type]
+    return RecurrentDecoder(name, vocab_size, num_features, **kwargs)

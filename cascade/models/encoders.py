@@ -24,8 +24,8 @@ class Encoder(nn.Module):
     Args:
         stages: run in order; the unit of ``unfreeze``.
         num_features: channels of the last stage.
-        rgb: the trunk takes ImageNet-normalised RGB; grey images are repeated over the channels, which
-            gives exactly what the trunk would give for the same picture stored as RGB.
+        rgb: the trunk takes ImageNet-normalised RGB; grey images are repeated over the channels,
+            which gives exactly what the trunk would give for the same picture stored as RGB.
 
     Shape:
         - images: ``(B, 1, H, W)`` in [0, 1]
@@ -36,6 +36,7 @@ class Encoder(nn.Module):
     std: Tensor
 
     def __init__(self, stages: Iterable[nn.Module], num_features: int, rgb: bool) -> None:
+        """All stages open."""
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.num_features = num_features
@@ -96,7 +97,8 @@ def _squeezenet() -> Encoder:
     from torchvision.models import squeezenet1_1
 
     features = squeezenet1_1(weights=None).features
-    cuts = [0, 3, 6, 9, 11, 13]  # a stage ends before each pooling; the last four Fires are two stages
+    # A stage ends before each pooling; the last four Fires are two stages.
+    cuts = [0, 3, 6, 9, 11, 13]
     stages = [features[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
     return Encoder(stages, 512, rgb=True)
 
@@ -184,8 +186,9 @@ def _strip(name: str) -> str:
 def load_weights(encoder: Encoder, path: str | Path) -> LoadReport:
     """Load trunk weights from a local safetensors file, or a ``.pth`` read with ``weights_only``.
 
-    Names are matched without ``module.``-like prefixes: ours, or those of the uncut torchvision trunk,
-    whose children keep their names within the stages. A tensor of another shape is not loaded.
+    Names are matched without ``module.``-like prefixes: ours, or those of the uncut torchvision
+    trunk, whose children keep their names within the stages. A tensor of another shape is not
+    loaded.
 
     Raises:
         InputError: not a weight file, or nothing in it fits the encoder.
@@ -194,7 +197,8 @@ def load_weights(encoder: Encoder, path: str | Path) -> LoadReport:
     own = encoder.state_dict()
     matched: dict[str, Tensor] = {}
     for key, value in own.items():
-        for name in (key, key.split(".", 2)[2]):  # "stages.1.3.squeeze.weight" is "3.squeeze.weight"
+        uncut = key.split(".", 2)[2]  # "stages.1.3.squeeze.weight" is "3.squeeze.weight"
+        for name in (key, uncut):
             if name in state and state[name].shape == value.shape:
                 matched[key] = state.pop(name)
                 break

@@ -52,8 +52,8 @@ def generate(
         max_length: most tokens of a draft, EOS not counted; a longer one is cut.
         width: hypotheses kept for each study.
         length_penalty: finished drafts are ranked by log p / length ** penalty.
-        prefixes: for each study tokens that the draft must begin with (Shin et al. 2016 give the CNN's
-            label as the first word). They are not counted in the probability.
+        prefixes: for each study tokens that the draft must begin with (Shin et al. 2016 give the
+            CNN's label as the first word). They are not counted in the probability.
 
     Raises:
         ValueError: width or max_length below 1.

@@ -23,6 +23,7 @@ class StudyClassifier(nn.Module):
     """
 
     def __init__(self, encoder: Encoder, num_labels: int, dropout: float = 0.0) -> None:
+        """A random head on ``encoder`` as it stands; ``dropout`` is on the pooled features."""
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)

@@ -10,8 +10,8 @@ from torch import Tensor
 def label_loss(logits: Tensor, labels: Tensor, exclusive: bool) -> Tensor:
     """Mean loss over what is known: unknown (NaN) and uncertain (-1) labels take no part.
 
-    Exclusive labels: cross entropy over the rows that carry one. Otherwise binary cross entropy over
-    the entries that are 1 or 0. A batch without any gives 0, so that training goes on.
+    Exclusive labels: cross entropy over the rows that carry one. Otherwise binary cross entropy
+    over the entries that are 1 or 0. A batch without any gives 0, so that training goes on.
 
     Shape:
         - logits, labels: ``(B, K)``

@@ -62,6 +62,11 @@ class Reader(nn.Module):
         width: int = 3,
         length_penalty: float = 0.0,
     ) -> None:
+        """Join the parts; nothing is copied.
+
+        Raises:
+            ValueError: unknown ``first_word``.
+        """
         super().__init__()
         if first_word not in ("free", "label"):
             raise ValueError(f"unknown first_word {first_word!r}, expected 'free' or 'label'")

@@ -1,10 +1,10 @@
 """Does a picture look like the training radiographs at all?
 
-Distance from the space that the training pictures span (eigenpictures, Turk and Pentland 1991): small
-pictures are standardised, projected on their leading principal components, and what the projection
-cannot explain is the distance. A test pattern, an inverted film or a lateral view among frontal ones
-is far; the label probabilities of such a picture mean nothing. Only means and components are kept, no
-picture.
+Distance from the space that the training pictures span (eigenpictures, Turk and Pentland 1991):
+small pictures are standardised, projected on their leading principal components, and what the
+projection cannot explain is the distance. A test pattern, an inverted film or a lateral view among
+frontal ones is far; the label probabilities of such a picture mean nothing. Only means and
+components are kept, no picture.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Suitability(nn.Module):
     limit: Tensor
 
     def __init__(self, components: int = COMPONENTS) -> None:
+        """Room for ``components`` directions, to be filled by ``fit`` or a state dict."""
         super().__init__()
         self.register_buffer("mean", torch.zeros(SIDE * SIDE))
         self.register_buffer("components", torch.zeros(components, SIDE * SIDE))
@@ -52,12 +53,14 @@ class Suitability(nn.Module):
         return self._residual(images) / self.limit
 
     @classmethod
-    def fit(cls, train: Tensor, val: Tensor, quantile: float = 0.995, margin: float = 1.1) -> Suitability:
+    def fit(
+        cls, train: Tensor, val: Tensor, quantile: float = 0.995, margin: float = 1.1
+    ) -> Suitability:
         """Span the space by training pictures; set the limit by validation pictures.
 
         Args:
             train: ``(N, 1, H, W)`` in [0, 1].
-            val: ``(M, 1, H, W)``, not among ``train``, whose distances the space has not been fitted to.
+            val: ``(M, 1, H, W)``, not among ``train``: the space has not been fitted to them.
             quantile: this share of the validation pictures is accepted ...
             margin: ... and all up to this factor beyond.
         """

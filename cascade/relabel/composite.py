@@ -27,7 +27,9 @@ def describe(texts: Sequence[str], words: int = 4) -> str:
     pieces = [set(text.replace(";", "/").split("/")) for text in texts]
     counts = Counter(piece.strip() for group in pieces for piece in group if piece.strip())
     common = {piece for piece, count in counts.items() if count == len(texts)}
-    telling = [(p, c) for p, c in sorted(counts.items(), key=lambda x: (-x[1], x[0])) if p not in common]
+    telling = [
+        (p, c) for p, c in sorted(counts.items(), key=lambda x: (-x[1], x[0])) if p not in common
+    ]
     shown = telling[:words] or [(piece, len(texts)) for piece in sorted(common)]
     return ", ".join(f"{piece} {100 * count / len(texts):.0f}%" for piece, count in shown)
 
@@ -56,9 +58,9 @@ def relabel(
         features: ``(N, D)`` of this round's encoder.
         annotations: N true annotation texts.
         is_train: ``(N,)`` bool.
-        options: ``rule``, ``min_cases``, ``cases_per_cluster``, ``min_cluster``, and ``shuffle``: True
-            deals the studies of a disease to clusters of the same sizes at random, the control that
-            tells whether the contexts matter.
+        options: ``rule``, ``min_cases``, ``cases_per_cluster``, ``min_cluster``, and ``shuffle``:
+            True deals the studies of a disease to clusters of the same sizes at random, the control
+            that tells whether the contexts matter.
         seed: of k-means and of the shuffling.
 
     Returns:
@@ -74,7 +76,9 @@ def relabel(
     members = {d: [i for i, texts in enumerate(parts) if d in texts] for d in diseases}
     cases = {d: int(is_train[rows].sum()) if rows else 0 for d, rows in members.items()}
     if not any(cases.values()):
-        raise InputError("no training study with an annotation carries a disease: nothing to relabel")
+        raise InputError(
+            "no training study with an annotation carries a disease: nothing to relabel"
+        )
     try:
         wanted = cluster_counts(
             cases, options["rule"], int(options["min_cases"]), int(options["cases_per_cluster"])
@@ -95,9 +99,7 @@ def relabel(
         texts = [parts[i][disease] for i in rows]
         contexts = joint_contexts(decoder, vocabulary, features[rows], texts)
         training = is_train[rows]
-        found = cluster(
-            contexts[training], wanted[disease], int(options["min_cluster"]), seed
-        )
+        found = cluster(contexts[training], wanted[disease], int(options["min_cluster"]), seed)
         assigned = found.assign(contexts)
         if options.get("shuffle"):
             assigned = np.random.default_rng(seed).permutation(assigned)
@@ -108,7 +110,11 @@ def relabel(
         )
         for number in range(len(found.centres)):
             name = f"{disease}#{number + 1}"
-            own = [t for t, c, is_tr in zip(texts, assigned, training, strict=True) if c == number and is_tr]
+            own = [
+                t
+                for t, c, is_tr in zip(texts, assigned, training, strict=True)
+                if c == number and is_tr
+            ]
             labels.append(Label(name, disease, describe(own) if own else "no training study"))
             column = values.copy()
             present = values == 1

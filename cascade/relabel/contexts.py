@@ -1,8 +1,9 @@
 """Joint image/text contexts: what the decoder's state holds after an image and its true words.
 
-Shin et al. 2016 run the trained pair over the true annotation and average the top layer's state over
-the words. An annotation may name several diseases here; each disease's own words are read after the
-image alone, so that a context tells of one disease and not of its neighbours in the sentence.
+Shin et al. 2016 run the trained pair over the true annotation and average the top layer's state
+over the words. An annotation may name several diseases here; each disease's own words are read
+after the image alone, so that a context tells of one disease and not of its neighbours in the
+sentence.
 """
 
 from __future__ import annotations

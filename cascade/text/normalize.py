@@ -3,8 +3,9 @@
 ``annotation``: the pieces of an annotation text are its tokens, as in Shin et al. 2016, where
 "calcified granuloma" is one step of the decoder; ``;`` stands between terms.
 
-``words``: lower case words and punctuation marks of free text. The inverse joins them with the usual
-spacing and capitals, so a round trip keeps the words and not the report's own capitals and spaces.
+``words``: lower case words and punctuation marks of free text. The inverse joins them with the
+usual spacing and capitals, so a round trip keeps the words and not the report's own capitals and
+spaces.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Annotations as draft sentences, and free text as sentences.
 
-An annotation is terse (``pleural effusion/left/small``); a radiologist edits prose. The wording here
-is by rule, so that a sentence says what the annotation says and nothing else.
+An annotation is terse (``pleural effusion/left/small``); a radiologist edits prose. The wording
+here is by rule, so that a sentence says what the annotation says and nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ SIDES = {"right", "left", "bilateral"}
 SEVERITIES = ("borderline", "mild", "moderate", "severe", "small", "large")
 _NO_ARTICLE = re.compile(
     r"^(scoliosis|cardiomegaly|emphysema|hyperdistention|hypoinflation|spondylosis|kyphosis"
-    r"|atherosclerosis|pulmonary (edema|congestion|atelectasis|emphysema)|pneumonia|degenerative)"
+    r"|atherosclerosis|pulmonary (edema|congestion|atelectasis|emphysema)|pneumonia|degenerative"
+    r"|tortuosity|elevation|blunting|enlargement|prominence|flattening|volume loss|thickening)"
 )
 _ANATOMY_FIRST = {
     "lung": "of the lungs",

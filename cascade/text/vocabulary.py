@@ -48,7 +48,9 @@ class Vocabulary:
         Raises:
             InputError: no token is left.
         """
-        counts = Counter(token for text in texts for token in create_tokenizer(tokenizer).split(text))
+        counts = Counter(
+            token for text in texts for token in create_tokenizer(tokenizer).split(text)
+        )
         kept = [token for token, count in counts.items() if count >= min_count]
         kept = [token for token in kept if token not in SPECIAL_TOKENS]
         if not kept:

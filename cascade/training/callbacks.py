@@ -17,7 +17,8 @@ from cascade.io.files import write_text
 class MetricsFile(pl.Callback):
     """Writes every epoch's metrics to one CSV file.
 
-    The rows are part of the checkpoint: a resumed run continues the file from the epoch it resumed at.
+    The rows are part of the checkpoint: a resumed run continues the file from the epoch that it
+    resumed at.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from cascade.data.datasets import Batch
@@ -19,8 +20,8 @@ from cascade.training.optimizers import create_optimizer
 class ClassifierModule(pl.LightningModule):
     """Trains a ``StudyClassifier``.
 
-    Validation reports ``val/auroc``, the mean over diseases whose contexts are merged, so that rounds
-    with different label sets compare; and ``val/loss``.
+    Validation reports ``val/auroc``, the mean over diseases whose contexts are merged, so that
+    rounds with different label sets compare; and ``val/loss``.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class ClassifierModule(pl.LightningModule):
         # Where no disease is both present and absent in validation, chance: the loss still decides.
         self.log("val/auroc", 0.5 if math.isnan(value) else value, prog_bar=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """By name, over the parameters that are open."""
         steps = int(self.trainer.estimated_stepping_batches)
         return create_optimizer(self.network.parameters(), steps, **self.optimizer)

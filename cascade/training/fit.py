@@ -35,7 +35,11 @@ from cascade.models.suitability import Suitability
 from cascade.text.vocabulary import Vocabulary
 from cascade.training.callbacks import MetricsFile
 from cascade.training.classifier import ClassifierModule
-from cascade.training.report_generator import FeatureDataModule, FeatureDataset, ReportGeneratorModule
+from cascade.training.report_generator import (
+    FeatureDataModule,
+    FeatureDataset,
+    ReportGeneratorModule,
+)
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +48,7 @@ Progress = Callable[[int, int], None]
 
 
 def create_classifier(encoder: Settings, num_labels: int, dropout: float) -> StudyClassifier:
-    """A classifier from settings: ``name``, ``weights`` (a local file), ``unfreeze``, the rest kwargs.
+    """A classifier from settings: ``name``, ``weights`` (a local file), ``unfreeze``, arguments.
 
     Raises:
         InputError: unknown name, a weight file that does not fit, a depth that does not exist.
@@ -132,8 +136,8 @@ def _train(
     score = keep.best_model_score
     if not best.is_file() or score is None or math.isnan(float(score)):
         raise CascadeError(
-            f"training gave no usable epoch ({monitor} undefined): lower the learning rate, or look "
-            f"at {directory / 'metrics.csv'}"
+            f"training gave no usable epoch ({monitor} undefined): lower the learning rate, or "
+            f"look at {directory / 'metrics.csv'}"
         )
     state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
     module.load_state_dict(state)
@@ -162,7 +166,8 @@ def fit_classifier(
         val: studies to select the epoch on.
         cache: decoded images.
         table: label table.
-        settings: the keys ``seed``, ``encoder``, ``classifier``, ``trainer``, ``callbacks``, ``logger``.
+        settings: the keys ``seed``, ``encoder``, ``classifier``, ``trainer``, ``callbacks``,
+            ``logger``.
         start_from: fine-tune this network under a new head (rounds after the first).
 
     Returns:
@@ -175,19 +180,19 @@ def fit_classifier(
     options = settings["classifier"]
     seed = int(settings["seed"])
     seed_everything(seed)
-    train, val = (_labelled(part, table, name) for part, name in ((train, "train"), (val, "val")))
-    datasets = [StudyDataset(part, cache, table) for part in (train, val)]
-    _require_positives(datasets[0].labels, table)
+    learn = StudyDataset(_labelled(train, table, "train"), cache, table)
+    select = StudyDataset(_labelled(val, table, "val"), cache, table)
+    _require_positives(learn.labels, table)
     weights = None
     if options["balance"] != "none":
         normal = table.names.index(NORMAL) if NORMAL in table.names else None
         try:
-            weights = sampling_weights(datasets[0].labels.numpy(), options["balance"], normal)
+            weights = sampling_weights(learn.labels.numpy(), options["balance"], normal)
         except ValueError as error:
             raise InputError(str(error)) from error
     augment = Augment(**options["augment"], seed=seed) if options["augment"] else None
     data = StudyDataModule(
-        *datasets, options["batch_size"], options["workers"], weights, augment, seed
+        learn, select, options["batch_size"], options["workers"], weights, augment, seed
     )
     if start_from is None:
         network = create_classifier(settings["encoder"], len(table.labels), options["dropout"])
@@ -203,7 +208,7 @@ def fit_classifier(
     with _quiet_lightning():
         score = _train(module, data, Path(directory), settings, epochs, "val/auroc")
     network.eval()
-    suitability = Suitability.fit(*(_first_pictures(dataset) for dataset in datasets))
+    suitability = Suitability.fit(_first_pictures(learn), _first_pictures(select))
     return Reader(network, table.labels, table.exclusive, suitability=suitability), score
 
 
@@ -212,7 +217,8 @@ def _labelled(records: StudyRecords, table: LabelTable, split: str) -> StudyReco
     known = ~np.isnan(labels).all(axis=1)
     if not known.any():
         raise InputError(
-            f"no {split} study with an image carries a label: is the label table of this collection?"
+            f"no {split} study with an image carries a label: is the label table of this "
+            "collection?"
         )
     return records.select(np.flatnonzero(known).tolist())
 
@@ -221,8 +227,8 @@ def _require_positives(labels: Tensor, table: LabelTable) -> None:
     for name, positives in zip(table.names, (labels == 1).sum(dim=0).tolist(), strict=True):
         if positives == 0:
             raise InputError(
-                f"no training study with an image carries the label {name!r}: mine the labels with a "
-                "higher labels.min_studies, or over the studies that have images"
+                f"no training study with an image carries the label {name!r}: mine the labels with "
+                "a higher labels.min_studies, or over the studies that have images"
             )
 
 
@@ -286,7 +292,8 @@ def fit_generator(
         val: studies to select the epoch on.
         cache: decoded images.
         table: label table, for the sampling.
-        settings: the keys ``seed``, ``decoder``, ``generator``, ``trainer``, ``callbacks``, ``logger``.
+        settings: the keys ``seed``, ``decoder``, ``generator``, ``trainer``, ``callbacks``,
+            ``logger``.
         progress: of the feature extraction.
 
     Returns:
@@ -300,44 +307,50 @@ def fit_generator(
     seed = int(settings["seed"])
     seed_everything(seed)
     target = options["target"]
-    train, val = (_written(part, target, name) for part, name in ((train, "train"), (val, "val")))
+    train, val = _written(train, target, "train"), _written(val, target, "val")
     tokenizer = "annotation" if target == "annotation" else "words"
     vocabulary = Vocabulary.build(train.texts, tokenizer, int(options["min_count"]))
     device = "cuda" if torch.cuda.is_available() and _wants_gpu(settings) else "cpu"
-    datasets = [StudyDataset(part, cache, table) for part in (train, val)]
+    learn, select = StudyDataset(train, cache, table), StudyDataset(val, cache, table)
     augments: list[Augment | None] = [None]
     if options["augment"]:
         augments += [
             Augment(**options["augment"], seed=seed * 1009 + copy)
             for copy in range(1, int(options["copies"]))
         ]
-    batch = int(options["feature_batch_size"])
-    extracted = [
-        extract_features(reader.classifier, dataset, reader.exclusive, batch, copies, device, progress)
-        for dataset, copies in zip(datasets, (augments, [None]), strict=True)
-    ]
+
+    def extract(dataset: StudyDataset, copies: list[Augment | None]) -> tuple[Tensor, Tensor]:
+        batch_size = int(options["feature_batch_size"])
+        return extract_features(
+            reader.classifier, dataset, reader.exclusive, batch_size, copies, device, progress
+        )
+
+    features, scores = extract(learn, augments)
+    val_features, val_scores = extract(select, [None])
     decoder_options = dict(settings["decoder"])
     try:
         decoder = create_decoder(
-            decoder_options.pop("name"), len(vocabulary), extracted[0][0].shape[2], **decoder_options
+            decoder_options.pop("name"),
+            len(vocabulary),
+            features.shape[2],
+            **decoder_options,
         )
     except (TypeError, ValueError) as error:
         raise InputError(str(error)) from error
-    decoder.set_feature_statistics(extracted[0][0].flatten(0, 1))
+    decoder.set_feature_statistics(features.flatten(0, 1))
     reader.classifier.cpu().eval()
     reader.decoder, reader.vocabulary = decoder, vocabulary
     reader.first_word, reader.max_length = options["first_word"], int(options["max_length"])
     reader.width, reader.length_penalty = int(options["width"]), float(options["length_penalty"])
-    parts = [
-        FeatureDataset(features, scores, records.texts, vocabulary, reader.max_length, seed)
-        for (features, scores), records in zip(extracted, (train, val), strict=True)
-    ]
+    length = reader.max_length
+    learned = FeatureDataset(features, scores, train.texts, vocabulary, length, seed)
+    selected = FeatureDataset(val_features, val_scores, val.texts, vocabulary, length, seed)
     weights = None
     if options["balance"] != "none":
-        labels = np.nan_to_num(datasets[0].labels.numpy(), nan=0.0)
+        labels = np.nan_to_num(learn.labels.numpy(), nan=0.0)
         normal = table.names.index(NORMAL) if NORMAL in table.names else None
         weights = sampling_weights(labels, options["balance"], normal)
-    data = FeatureDataModule(*parts, int(options["batch_size"]), weights, seed)
+    data = FeatureDataModule(learned, selected, int(options["batch_size"]), weights, seed)
     tokenize = annotation_words if target == "annotation" else report_words
     module = ReportGeneratorModule(
         reader, options["optimizer"], float(options["smoothing"]), tokenize

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -17,15 +18,20 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 
 
 def create_optimizer(
-    parameters: Iterable[nn.Parameter], steps: int, name: str, schedule: str, warmup: float, **kwargs: Any
-) -> dict[str, Any]:
+    parameters: Iterable[nn.Parameter],
+    steps: int,
+    name: str,
+    schedule: str,
+    warmup: float,
+    **kwargs: Any,
+) -> OptimizerLRSchedulerConfig:
     """Lightning's optimizer dictionary.
 
     Args:
         parameters: those that require a gradient are trained.
         steps: optimizer steps of the whole training.
         name: ``adamw``, ``sgd``, ``rmsprop``.
-        schedule: a name of ``transformers.get_scheduler``: ``cosine``, ``linear``, ``constant``, ...
+        schedule: a name of ``transformers.get_scheduler``: ``cosine``, ``linear``, ``constant``...
         warmup: share of the steps during which the rate rises.
         **kwargs: ``lr``, ``weight_decay``, ``momentum`` as the optimizer takes them.
 

@@ -1,7 +1,7 @@
 """Training of the decoder on the frozen CNN's features.
 
-As in Shin et al. 2016 the CNN is frozen, so its features are computed once (for a few augmented copies
-of each training image) and the decoder trains on them in seconds.
+As in Shin et al. 2016 the CNN is frozen, so its features are computed once (for a few augmented
+copies of each training image) and the decoder trains on them in seconds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, WeightedRandomSampler
@@ -59,6 +60,7 @@ class FeatureDataset(Dataset[TextBatch]):
         max_length: int,
         seed: int = 0,
     ) -> None:
+        """Encode the texts once."""
         self.features, self.scores, self.texts = features, scores, texts
         self.tokens = [torch.tensor(vocabulary.encode(text, max_length)) for text in texts]
         self.generator = torch.Generator().manual_seed(seed)
@@ -84,8 +86,8 @@ class FeatureDataset(Dataset[TextBatch]):
         )
 
 
-def _pass(batch: TextBatch) -> TextBatch:
-    return batch
+def _pass(batch: Any) -> TextBatch:
+    return batch  # what ``__getitems__`` made is a batch already
 
 
 class FeatureDataModule(pl.LightningDataModule):
@@ -116,9 +118,7 @@ class FeatureDataModule(pl.LightningDataModule):
             sampler = WeightedRandomSampler(
                 self.weights.tolist(), len(self.train), generator=generator
             )
-        return DataLoader(
-            self.train, batch_size=self.batch_size, sampler=sampler, collate_fn=_pass
-        )
+        return DataLoader(self.train, batch_size=self.batch_size, sampler=sampler, collate_fn=_pass)
 
     def val_dataloader(self) -> DataLoader:
         """In order, every study once."""
@@ -128,8 +128,8 @@ class FeatureDataModule(pl.LightningDataModule):
 class ReportGeneratorModule(pl.LightningModule):
     """Trains a reader's decoder by teacher forcing and scores it by free-running generation.
 
-    Validation reports ``val/bleu`` (mean of corpus BLEU-1 to 4 of greedy drafts against the reports as
-    written), ``val/exact`` and ``val/loss``.
+    Validation reports ``val/bleu`` (mean of corpus BLEU-1 to 4 of greedy drafts against the reports
+    as written), ``val/exact`` and ``val/loss``.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class ReportGeneratorModule(pl.LightningModule):
         self._drafts.clear()
         self._references.clear()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """By name."""
         steps = int(self.trainer.estimated_stepping_batches)
         return create_optimizer(self.decoder.parameters(), steps, **self.optimizer)
