@@ -120,7 +120,7 @@ def draw_frontal(
         gas = np.square((u - at) / wide) + np.square((depth - np.float32(0.13)) / tall)
         density -= np.float32(0.3) * dome(gas) * left
     texture = smooth_noise(rng, 24, canvas.size)
-    density += np.float32(0.035) * texture * cavity
+    density += np.float32(0.025) * texture * cavity
     vessels = _vessels(patient, chest, canvas)
     return Frontal(chest, canvas, distance, left, across, depth, cavity, air, density, vessels)
 

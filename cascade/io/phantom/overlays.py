@@ -86,7 +86,7 @@ def _pneumothorax(view: Frontal, finding: Finding, patient: Patient) -> Field:
     view.vessels *= 1 - free
     view.air *= 1 + np.float32(0.28) * free
     view.air *= 1 - np.float32(0.16) * (inner * own)
-    view.density += np.float32(0.20) * line
+    view.density += np.float32(0.28) * line
     return free
 
 
@@ -103,7 +103,7 @@ def _cloud(
     square += np.float32(0.25) * lumps
     out = np.exp(-square * np.maximum(square, np.float32(0.6)))
     # Airspaces fill unevenly.
-    out *= np.float32(0.85) + np.float32(0.35) * lumps
+    out *= np.float32(0.85) + np.float32(0.50) * lumps
     return np.asarray(np.clip(out, 0, 1), dtype=np.float32)
 
 
@@ -111,7 +111,7 @@ def _opacity(view: Frontal, finding: Finding, patient: Patient) -> Field:
     """Airspace filled in part: a cloud, or several small ones where it is patchy."""
     del patient
     rng = token_generator(finding)
-    fill = rng.uniform(0.36, 0.42) if finding.degree == "mild" else rng.uniform(0.70, 0.90)
+    fill = rng.uniform(0.42, 0.50) if finding.degree == "mild" else rng.uniform(0.80, 0.95)
     cover = np.zeros_like(view.air)
     for side in finding.sides:
         number = SIDES.index(side)
