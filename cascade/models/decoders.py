@@ -84,7 +84,7 @@ class RecurrentDecoder(nn.Module):
     def set_feature_statistics(self, features: Tensor) -> None:
         """Standardise by the mean and deviation of training features ``(N, D)``."""
         self.feature_mean.copy_(features.mean(dim=0))
-        self.feature_scale.copy_(features.std(dim=0).clamp_min(1e-3))
+        self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-3))
 
     def normalise(self, features: Tensor) -> Tensor:
         """Standardised features; done once for an image, before ``start``."""

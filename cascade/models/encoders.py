@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -77,7 +78,7 @@ class Encoder(nn.Module):
 
 
 def _tiny(width: int = 24) -> Encoder:
-    """Five stages of two 3x3 convolutions; for the demo, two CPU cores and 64 to 160 px."""
+    """Four stages, seven 3x3 convolutions; for the demo, two CPU cores and 64 to 160 px."""
 
     def block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
         return nn.Sequential(
@@ -164,13 +165,17 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise InputError(f"the weight file {path} does not exist") from error
     except Exception as error:  # each reader has its own errors for a bad file
         raise InputError(f"{path} is not a readable weight file: {type(error).__name__}") from error
+    if not isinstance(state, dict):
+        raise InputError(f"{path} holds a {type(state).__name__}, not named weights")
     for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
+        if isinstance(state.get(key), dict):
             state = state[key]
     return {key: value for key, value in state.items() if isinstance(value, Tensor)}
 
 
 _PREFIXES = ("module.", "model.", "encoder.", "backbone.", "features.")
+# torchvision's published DenseNet weights are older than its code: "norm.1" is now "norm1".
+_OLD_DENSE = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
 
 def _strip(name: str) -> str:
@@ -180,7 +185,7 @@ def _strip(name: str) -> str:
         for prefix in _PREFIXES:
             if name.startswith(prefix):
                 name, changed = name[len(prefix) :], True
-    return name
+    return _OLD_DENSE.sub(r"\1\2", name)
 
 
 def load_weights(encoder: Encoder, path: str | Path) -> LoadReport:

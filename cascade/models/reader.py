@@ -12,7 +12,7 @@ from cascade.models.decoders import RecurrentDecoder
 from cascade.models.generation import Generated, generate
 from cascade.models.heads import StudyClassifier, disease_probabilities, probabilities
 from cascade.models.suitability import Suitability
-from cascade.text.vocabulary import Vocabulary
+from cascade.text.vocabulary import UNK, Vocabulary
 
 
 class Reading(NamedTuple):
@@ -81,7 +81,8 @@ class Reader(nn.Module):
         if self.first_word == "free" or self.vocabulary is None:
             return None
         names = [self.diseases[self.owners[index]] for index in scores.argmax(dim=1).tolist()]
-        return [self.vocabulary.encode(name)[1:-1] for name in names]
+        # A disease that no training text names has no word: such a draft begins freely.
+        return [[i for i in self.vocabulary.encode(name)[1:-1] if i != UNK] for name in names]
 
     def draft(self, features: Tensor, scores: Tensor, width: int | None = None) -> Generated:
         """Free-running drafts of some studies; ``scores`` are their label probabilities.

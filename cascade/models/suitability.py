@@ -70,5 +70,6 @@ class Suitability(nn.Module):
         model.mean.copy_(flat.mean(dim=0))
         _, _, directions = torch.linalg.svd(flat - model.mean, full_matrices=False)
         model.components.copy_(directions[:count])
-        model.limit.copy_(torch.quantile(model._residual(val), quantile) * margin)
+        limit = torch.quantile(model._residual(val), quantile) * margin
+        model.limit.copy_(limit.clamp_min(1e-6))  # 0 where the pictures are all alike
         return model

@@ -1,0 +1,102 @@
+import itertools
+
+import pytest
+import torch
+
+from cascade.models.decoders import create_decoder
+from cascade.text.vocabulary import BOS, PAD
+
+KINDS = list(itertools.product(["lstm", "gru"], [1, 2], [False, True]))
+
+
+def make(cell, layers=1, inject=False, **kwargs):
+    torch.manual_seed(0)
+    decoder = create_decoder(
+        cell, 9, 6, embedding=5, hidden=7, layers=layers, inject=inject, **kwargs
+    )
+    decoder.set_feature_statistics(torch.randn(20, 6) * 3 + 2)
+    return decoder.eval()
+
+
+FEATURES = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
+TOKENS = torch.tensor([[BOS, 4, 5, 6, 8], [BOS, 7, 7, 4, PAD], [BOS, 8, 4, 5, 6]])
+
+
+@torch.no_grad()
+def stepped(decoder, features, tokens):
+    normalised = decoder.normalise(features)
+    state, out = decoder.start(normalised), []
+    for position in range(tokens.shape[1]):
+        logits, state = decoder.step(normalised, tokens[:, position], state)
+        out.append(logits)
+    return torch.stack(out, dim=1)
+
+
+@pytest.mark.parametrize(("cell", "layers", "inject"), KINDS)
+def test_steps_give_what_teacher_forcing_gives(cell, layers, inject):
+    decoder = make(cell, layers, inject)
+    with torch.no_grad():
+        logits, states = decoder(FEATURES, TOKENS)
+    assert logits.shape == (3, 5, 9)
+    assert states.shape == (3, 5, 7)
+    assert torch.allclose(stepped(decoder, FEATURES, TOKENS), logits, atol=1e-6)
+
+
+@pytest.mark.parametrize(("cell", "layers", "inject"), KINDS)
+def test_the_state_is_carried_from_word_to_word(cell, layers, inject):
+    # Shin et al.'s release sampled from a fresh state at every word.
+    decoder = make(cell, layers, inject)
+    other = TOKENS.clone()
+    other[:, 1] = 5
+    first, second = (stepped(decoder, FEATURES, tokens) for tokens in (TOKENS, other))
+    assert torch.equal(first[:, 0], second[:, 0])  # what follows cannot be known yet
+    assert (first[:, 2] - second[:, 2]).abs().max() > 1e-4  # the same word, another past
+
+
+@pytest.mark.parametrize(("cell", "layers", "inject"), KINDS)
+def test_the_image_matters(cell, layers, inject):
+    # Shin et al.'s release validated from a zero state.
+    decoder = make(cell, layers, inject)
+    with torch.no_grad():
+        logits, _ = decoder(torch.stack([FEATURES[0], FEATURES[1]]), TOKENS[[0, 0]])
+    assert (logits[0] - logits[1]).abs().amax(dim=1).min() > 1e-5
+
+
+def test_forget_gates_start_at_1():
+    decoder = make("lstm", layers=2)
+    for layer in (0, 1):
+        total = getattr(decoder.rnn, f"bias_ih_l{layer}") + getattr(
+            decoder.rnn, f"bias_hh_l{layer}"
+        )
+        assert total[7:14].tolist() == [1.0] * 7  # gates are input, forget, cell, output
+        assert (total[:7] != 1.0).all()
+
+
+def test_the_features_set_every_part_of_the_first_state():
+    lstm = make("lstm", layers=2).start(FEATURES)
+    assert [part.shape for part in lstm] == [(2, 3, 7)] * 2
+    assert [part.shape for part in make("gru", layers=2).start(FEATURES)] == [(2, 3, 7)]
+    parts = [part[layer] for part in lstm for layer in (0, 1)]
+    for one, other in itertools.combinations(parts, 2):
+        assert not torch.equal(one, other)
+
+
+def test_features_are_standardised_by_those_of_training():
+    decoder = make("gru")
+    decoder.set_feature_statistics(torch.tensor([[1.0] * 6, [5.0] * 6]))  # mean 3, deviation 2
+    assert decoder.normalise(torch.full((1, 6), 7.0)).tolist() == [[2.0] * 6]
+
+
+def test_one_training_study_has_no_deviation_and_no_nan():
+    decoder = make("gru")
+    decoder.set_feature_statistics(torch.ones(1, 6))
+    assert decoder.normalise(torch.ones(1, 6)).tolist() == [[0.0] * 6]
+
+
+def test_padding_has_no_vector():
+    assert make("gru").embedding.weight[PAD].abs().sum() == 0
+
+
+def test_unknown_names():
+    with pytest.raises(ValueError, match=r"unknown decoder 'rnn', expected one of \['gru', 'lstm'"):
+        create_decoder("rnn", 9, 6)

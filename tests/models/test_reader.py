@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from cascade.labels.table import Label
+from cascade.models.decoders import create_decoder
+from cascade.models.encoders import create_encoder
+from cascade.models.heads import StudyClassifier
+from cascade.models.reader import Reader
+from cascade.text.vocabulary import Vocabulary
+
+LABELS = [
+    Label("normal", "normal"),
+    Label("lung/hypoinflation#1", "lung/hypoinflation"),
+    Label("lung/hypoinflation#2", "lung/hypoinflation"),
+    Label("edema", "edema"),
+]
+TEXTS = ["normal", "lung/hypoinflation/mild", "opacity/left"]  # none of edema
+
+
+def make(decoder=True, **kwargs):
+    torch.manual_seed(0)
+    classifier = StudyClassifier(create_encoder("tiny", width=4), len(LABELS))
+    vocabulary = Vocabulary.build(TEXTS, "annotation") if decoder else None
+    network = (
+        create_decoder("lstm", len(vocabulary), 32, embedding=4, hidden=8) if decoder else None
+    )
+    return Reader(classifier, LABELS, False, network, vocabulary, max_length=6, **kwargs).eval()
+
+
+IMAGES = torch.rand(3, 1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+VIEWS = torch.ones(3, 1, dtype=torch.bool)
+
+
+def test_a_disease_owns_its_contexts():
+    reader = make()
+    assert reader.diseases == ["normal", "lung/hypoinflation", "edema"]
+    assert reader.owners == [0, 1, 1, 2]
+    reading = reader.read(IMAGES, VIEWS)
+    assert reading.features.shape == (3, 32)
+    assert reading.labels.shape == (3, 4)
+    assert torch.equal(reading.diseases[:, 1], reading.labels[:, 1:3].amax(dim=1))
+    assert torch.equal(reading.diseases[:, 2], reading.labels[:, 3])
+    assert len(reading.drafts) == 3
+    assert ((reading.confidences > 0) & (reading.confidences <= 1)).all()
+
+
+def scores(best):
+    return torch.eye(4)[[best]]
+
+
+@pytest.mark.parametrize(
+    ("best", "words"),
+    [(0, ["normal"]), (1, ["lung", "hypoinflation"]), (2, ["lung", "hypoinflation"])],
+)
+def test_the_first_word_is_the_likeliest_label(best, words):
+    reader = make(first_word="label")
+    generated = reader.draft(torch.randn(1, 32), scores(best))
+    written = [reader.vocabulary.tokens[i] for i in generated.tokens[0]]
+    assert written[: len(words)] == words
+
+
+def test_a_disease_without_a_word_leaves_the_draft_free():
+    reader, free = make(first_word="label"), make(first_word="free")
+    features = torch.randn(1, 32)
+    assert reader.draft(features, scores(3)).tokens == free.draft(features, scores(3)).tokens
+
+
+def test_free_drafts_ask_no_label():
+    reader = make()
+    features = torch.randn(1, 32)
+    drafts = [reader.draft(features, scores(best)).tokens for best in range(4)]
+    assert all(draft == drafts[0] for draft in drafts)
+
+
+def test_without_a_decoder_there_is_no_draft():
+    reader = make(decoder=False)
+    reading = reader.read(IMAGES, VIEWS)
+    assert (reading.drafts, reading.confidences) == (None, None)
+    with pytest.raises(ValueError, match="no decoder: train stage=generator"):
+        reader.draft(reading.features, reading.labels)
+
+
+def test_first_word_has_two_choices():
+    with pytest.raises(ValueError, match="unknown first_word 'any'"):
+        make(first_word="any")
