@@ -69,6 +69,9 @@ class ClassifierModule(pl.LightningModule):
         truth = disease_truth(torch.cat(self._truth), self.owners, count)
         self._scores.clear()
         self._truth.clear()
+        if not bool(scores.isfinite().all()):  # diverged: no score, so the epoch is never the best
+            self.log("val/auroc", math.nan, prog_bar=True)
+            return
         columns = zip(truth.numpy().T, scores.numpy().T, strict=True)
         value, _ = macro([auroc(known, score) for known, score in columns])
         # Where no disease is both present and absent in validation, chance: the loss still decides.

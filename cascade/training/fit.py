@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -86,6 +87,8 @@ def _quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
+        # Frozen stages stay in evaluation mode on purpose (``Encoder.train``).
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
         try:
             yield
         finally:
@@ -129,17 +132,28 @@ def _train(
     resume = str(last) if last.is_file() else None
     if resume is not None:
         log.info("resuming %s from its last finished epoch", directory.name)
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    except SystemExit as stop:  # Lightning leaves the program at Ctrl-C, deaf to the next one
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
     best = checkpoints / "best.ckpt"
     score = keep.best_model_score
-    if not best.is_file() or score is None or math.isnan(float(score)):
+    if not best.is_file() or score is None or not math.isfinite(float(score)):
         raise CascadeError(
             f"training gave no usable epoch ({monitor} undefined): lower the learning rate, or "
             f"look at {directory / 'metrics.csv'}"
         )
     state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+    broken = [name for name, value in state.items() if not bool(value.isfinite().all())]
+    if broken:  # a score may look well over numbers that are none: drafts of NaN have a BLEU of 0
+        raise CascadeError(
+            f"training diverged ({broken[0]} is not finite): lower the learning rate, or look at "
+            f"{directory / 'metrics.csv'}"
+        )
     module.load_state_dict(state)
     return float(score)
 
@@ -183,13 +197,7 @@ def fit_classifier(
     learn = StudyDataset(_labelled(train, table, "train"), cache, table)
     select = StudyDataset(_labelled(val, table, "val"), cache, table)
     _require_positives(learn.labels, table)
-    weights = None
-    if options["balance"] != "none":
-        normal = table.names.index(NORMAL) if NORMAL in table.names else None
-        try:
-            weights = sampling_weights(learn.labels.numpy(), options["balance"], normal)
-        except ValueError as error:
-            raise InputError(str(error)) from error
+    weights = _weights(learn, table, options["balance"])
     augment = Augment(**options["augment"], seed=seed) if options["augment"] else None
     data = StudyDataModule(
         learn, select, options["batch_size"], options["workers"], weights, augment, seed
@@ -221,6 +229,17 @@ def _labelled(records: StudyRecords, table: LabelTable, split: str) -> StudyReco
             "collection?"
         )
     return records.select(np.flatnonzero(known).tolist())
+
+
+def _weights(dataset: StudyDataset, table: LabelTable, balance: str) -> np.ndarray | None:
+    """Sampling weights, or None where every study counts alike."""
+    if balance == "none":
+        return None
+    normal = table.names.index(NORMAL) if NORMAL in table.names else None
+    try:
+        return sampling_weights(dataset.labels.numpy(), balance, normal)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _require_positives(labels: Tensor, table: LabelTable) -> None:
@@ -345,11 +364,7 @@ def fit_generator(
     length = reader.max_length
     learned = FeatureDataset(features, scores, train.texts, vocabulary, length, seed)
     selected = FeatureDataset(val_features, val_scores, val.texts, vocabulary, length, seed)
-    weights = None
-    if options["balance"] != "none":
-        labels = np.nan_to_num(learn.labels.numpy(), nan=0.0)
-        normal = table.names.index(NORMAL) if NORMAL in table.names else None
-        weights = sampling_weights(labels, options["balance"], normal)
+    weights = _weights(learn, table, options["balance"])
     data = FeatureDataModule(learned, selected, int(options["batch_size"]), weights, seed)
     tokenize = annotation_words if target == "annotation" else report_words
     module = ReportGeneratorModule(

@@ -10,6 +10,8 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from cascade.errors import InputError
+
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
@@ -36,14 +38,21 @@ def create_optimizer(
         **kwargs: ``lr``, ``weight_decay``, ``momentum`` as the optimizer takes them.
 
     Raises:
-        ValueError: unknown optimizer or schedule, or nothing to train.
+        InputError: unknown optimizer or schedule, an argument that it does not take, or nothing to
+            train.
     """
     if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {name!r}, expected one of {sorted(OPTIMIZERS)}")
+        raise InputError(f"unknown optimizer {name!r}, expected one of {sorted(OPTIMIZERS)}")
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if not trained:
-        raise ValueError("nothing to train: every parameter is frozen")
-    optimizer = OPTIMIZERS[name](trained, **kwargs)
+        raise InputError("nothing to train: every parameter is frozen")
+    try:
+        try:
+        optimizer = OPTIMIZERS[name](trained, **kwargs)
+    except TypeError as error:  # an argument that it does not have
+        raise InputError(f"the optimizer {name} refuses its settings: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"optimizer {name}: {error}") from error
     scheduler = create_schedule(optimizer, schedule, int(warmup * steps), steps)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -54,8 +63,12 @@ def create_schedule(
     """A learning rate schedule by the names of ``transformers``.
 
     Raises:
-        ValueError: unknown name.
+        InputError: unknown name.
     """
     from transformers.optimization import get_scheduler
+    from transformers.trainer_utils import SchedulerType
 
+    known = [kind.value for kind in SchedulerType]
+    if name not in known:
+        raise InputError(f"unknown schedule {name!r}, expected one of {sorted(known)}")
     return get_scheduler(name, optimizer, num_warmup_steps=warmup_steps, num_training_steps=steps)

@@ -1,0 +1,326 @@
+import csv
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from cascade.data.datasets import StudyDataset
+from cascade.data.transforms import Augment, to_unit
+from cascade.errors import CascadeError, InputError
+from cascade.labels.table import Label, LabelTable
+from cascade.models.encoders import create_encoder
+from cascade.models.heads import StudyClassifier
+from cascade.models.reader import Reader
+from cascade.training.callbacks import MetricsFile
+from cascade.training.classifier import ClassifierModule
+from cascade.training.fit import (
+    create_classifier,
+    extract_features,
+    fit_classifier,
+    fit_generator,
+)
+
+
+def classify(directory, tiny, settings, **kwargs):
+    return fit_classifier(
+        directory, tiny.train, tiny.val, tiny.cache, tiny.table, settings, **kwargs
+    )
+
+
+def untrained(tiny):
+    """A reader without decoder on random features."""
+    torch.manual_seed(0)
+    network = StudyClassifier(create_encoder("tiny", width=4), 2).eval()
+    return Reader(network, tiny.table.labels, False)
+
+
+def generate(directory, tiny, settings, **kwargs):
+    return fit_generator(
+        directory,
+        untrained(tiny),
+        tiny.train,
+        tiny.val,
+        tiny.cache,
+        tiny.table,
+        settings,
+        **kwargs,
+    )
+
+
+FITS = pytest.mark.parametrize("fit", [classify, generate])
+
+
+def weights(reader):
+    return {name: value.clone() for name, value in reader.state_dict().items()}
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def epochs(directory):
+    with open(directory / "metrics.csv", newline="") as file:
+        return [int(row["epoch"]) for row in csv.DictReader(file)]
+
+
+@FITS
+def test_the_same_seed_gives_the_same_weights(fit, tiny, settings, tmp_path):
+    torch.manual_seed(1)
+    first, score = fit(tmp_path / "1", tiny, settings)
+    torch.manual_seed(2)  # what happened before does not matter
+    second, again = fit(tmp_path / "2", tiny, settings)
+    assert equal(weights(first), weights(second))
+    assert score == again
+    other, _ = fit(tmp_path / "3", tiny, {**settings, "seed": 6})
+    assert not equal(weights(first), weights(other))
+
+
+def test_a_classifier_run_leaves_its_files(tiny, settings, tmp_path):
+    reader, score = classify(tmp_path, tiny, settings)
+    assert epochs(tmp_path) == [0, 1]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+    ]
+    assert 0.0 <= score <= 1.0
+    assert reader.decoder is None
+    assert not reader.classifier.training
+    saved = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    state = reader.classifier.state_dict()
+    assert all(torch.equal(state[key.removeprefix("network.")], saved[key]) for key in saved)
+    pictures = to_unit(torch.from_numpy(tiny.cache.pixels[24:])).unsqueeze(1)
+    assert (reader.suitability(pictures) <= 1).float().mean() > 0.9
+
+
+def test_a_generator_run_freezes_the_cnn(tiny, settings, tmp_path):
+    before = weights(untrained(tiny))
+    calls = []
+    reader, score = generate(tmp_path, tiny, settings, progress=lambda *a: calls.append(a))
+    assert all(torch.equal(reader.state_dict()[key], before[key]) for key in before)
+    assert epochs(tmp_path) == [0, 1]
+    assert 0.0 <= score <= 1.0
+    assert calls == [(24, 48), (48, 48), (12, 12)]  # training in two copies, validation once
+    assert reader.max_length == 6
+    assert not reader.decoder.training
+
+
+def test_only_training_texts_make_the_vocabulary(tiny, settings, tmp_path):
+    tiny.val.texts[:] = ["zebra/left"] * 12
+    tiny.train.texts[0] = ""  # takes no part
+    reader, _ = generate(tmp_path, tiny, settings)
+    assert reader.vocabulary.tokens[4:] == ["opacity", "left", "right", "normal"]
+
+
+class Killed(BaseException):
+    """As if the process had been killed: no handler of ours knows it."""
+
+
+def kill_at(monkeypatch, epoch, error):
+    original = MetricsFile.on_train_epoch_start
+
+    def start(self, trainer, module):
+        if trainer.current_epoch == epoch:
+            raise error
+        original(self, trainer, module)
+
+    monkeypatch.setattr(MetricsFile, "on_train_epoch_start", start)
+
+
+@FITS
+def test_a_killed_fit_resumes_and_ends_as_if_it_had_not_been(
+    fit, tiny, settings, tmp_path, monkeypatch
+):
+    # Without dropout, whose draws a resumed process cannot take up again.
+    settings["classifier"].update(dropout=0.0, epochs=3)
+    settings["generator"].update(epochs=3)
+    settings["decoder"]["dropout"] = 0.0
+    whole, score = fit(tmp_path / "whole", tiny, settings)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 1, Killed())
+        with pytest.raises(Killed):
+            fit(tmp_path / "killed", tiny, settings)
+    assert epochs(tmp_path / "killed") == [0]
+    resumed, again = fit(tmp_path / "killed", tiny, settings)
+    assert epochs(tmp_path / "killed") == [0, 1, 2]
+    assert equal(weights(whole), weights(resumed))
+    assert score == again
+
+
+def test_a_fit_killed_amid_an_epoch_repeats_it(tiny, settings, tmp_path, monkeypatch):
+    steps = []
+    original = ClassifierModule.training_step
+
+    def step(self, batch, index):
+        steps.append((self.current_epoch, index))
+        if len(steps) == 5:  # three batches an epoch
+            raise Killed
+        return original(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassifierModule, "training_step", step)
+        with pytest.raises(Killed):
+            classify(tmp_path, tiny, settings)
+        assert steps == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+        classify(tmp_path, tiny, settings)
+    assert steps[5:] == [(1, 0), (1, 1), (1, 2)]
+    assert epochs(tmp_path) == [0, 1]
+
+
+def test_a_finished_fit_called_again_trains_nothing(tiny, settings, tmp_path, monkeypatch):
+    first, score = classify(tmp_path, tiny, settings)
+    kill_at(monkeypatch, 0, Killed())
+    again, same = classify(tmp_path, tiny, settings)
+    assert equal(weights(first), weights(again))
+    assert score == same
+    assert epochs(tmp_path) == [0, 1]
+
+
+def test_an_interrupt_comes_through_and_the_next_one_too(tiny, settings, tmp_path, monkeypatch):
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 1, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            classify(tmp_path, tiny, settings)
+    assert signal.getsignal(signal.SIGINT) is handler
+    classify(tmp_path, tiny, settings)
+    assert epochs(tmp_path) == [0, 1]
+
+
+@FITS
+def test_diverged_training_is_an_error(fit, tiny, settings, tmp_path):
+    settings["trainer"]["gradient_clip_val"] = None
+    for stage in ("classifier", "generator"):
+        settings[stage]["optimizer"] = {
+            "name": "sgd",
+            "lr": 1e38,
+            "weight_decay": 1e4,  # their product is infinite in float32
+            "schedule": "constant",
+            "warmup": 0.0,
+        }
+    with pytest.raises(CascadeError, match="lower the learning rate") as caught:
+        fit(tmp_path, tiny, settings)
+    assert caught.value.exit_status == 1
+
+
+def test_a_label_without_positives_is_named(tiny, settings, tmp_path):
+    frame = tiny.table.values.assign(edema=np.float32(0))
+    labels = [*tiny.table.labels, Label("edema", "edema")]
+    tiny.table = LabelTable(frame, labels, False, {})
+    with pytest.raises(InputError, match="no training study with an image carries .* 'edema'"):
+        classify(tmp_path, tiny, settings)
+
+
+def test_a_table_of_another_collection_is_named(tiny, settings, tmp_path):
+    tiny.table.values.index = [f"other{row}" for row in range(36)]
+    with pytest.raises(InputError, match="no train study with an image carries a label"):
+        classify(tmp_path, tiny, settings)
+
+
+def test_a_validation_split_without_labels_is_named(tiny, settings, tmp_path):
+    tiny.table.values = tiny.table.values.iloc[:24]
+    with pytest.raises(InputError, match="no val study with an image carries a label"):
+        classify(tmp_path, tiny, settings)
+
+
+def test_studies_without_text_are_an_error_that_names_the_target(tiny, settings, tmp_path):
+    tiny.train.texts[:] = [""] * 24
+    with pytest.raises(InputError, match=r"no train study .*\(generator.target=annotation\)"):
+        generate(tmp_path, tiny, settings)
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "message"),
+    [
+        (classify, {"encoder": {"name": "vgg"}}, "unknown encoder 'vgg'"),
+        (classify, {"encoder": {"name": "resnet18", "width": 4}}, "width"),
+        (classify, {"encoder": {"name": "tiny", "unfreeze": 9}}, "has 0 to 4 stages"),
+        (classify, {"encoder": {"name": "tiny", "weights": "absent.pth"}}, "does not exist"),
+        (generate, {"decoder": {"name": "transformer"}}, "unknown decoder 'transformer'"),
+        (generate, {"decoder": {"name": "gru", "heads": 4}}, "heads"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(stage, change, message, tiny, settings, tmp_path):
+    with pytest.raises(InputError, match=message):
+        stage(tmp_path, tiny, {**settings, **change})
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("balance", "even", "unknown balance 'even'"),
+        ("optimizer", {"name": "adam"}, "unknown optimizer 'adam'"),
+    ],
+)
+@FITS
+def test_a_wrong_choice_of_training_is_one_line(fit, key, value, message, tiny, settings, tmp_path):
+    for stage in ("classifier", "generator"):
+        old = settings[stage][key]
+        settings[stage][key] = {**old, **value} if isinstance(value, dict) else value
+    with pytest.raises(InputError, match=message):
+        fit(tmp_path, tiny, settings)
+
+
+@FITS
+def test_balance_normal_needs_that_label(fit, tiny, settings, tmp_path):
+    tiny.table = LabelTable(
+        tiny.table.values[["opacity"]], [Label("opacity", "opacity")], False, {}
+    )
+    settings["classifier"]["balance"] = settings["generator"]["balance"] = "normal"
+    with pytest.raises(InputError, match="needs a label named normal"):
+        fit(tmp_path, tiny, settings)
+
+
+def test_the_next_round_keeps_the_encoder_under_a_new_head(tiny, settings, tmp_path, monkeypatch):
+    reader, _ = classify(tmp_path / "1", tiny, settings)
+    frame = tiny.table.values.assign(**{"opacity#2": tiny.table.values["opacity"]})
+    labels = [*tiny.table.labels, Label("opacity#2", "opacity")]
+    tiny.table = LabelTable(frame, labels, False, {})
+    settings["classifier"]["optimizer"]["lr"] = 0.0  # so that what was kept can be seen
+    settings["encoder"]["unfreeze"] = 0
+    before = weights(reader.classifier.encoder)
+    second, _ = classify(tmp_path / "2", tiny, settings, start_from=reader.classifier)
+    assert epochs(tmp_path / "2") == [0]  # next_epochs
+    assert second.classifier.head.weight.shape[0] == 3
+    assert equal(before, weights(second.classifier.encoder))
+
+
+def test_create_classifier_takes_weights_and_depth(tmp_path):
+    source = create_encoder("tiny", width=4)
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    made = create_classifier(
+        {"name": "tiny", "width": 4, "weights": str(tmp_path / "w.pth"), "unfreeze": 1}, 3, 0.5
+    )
+    assert equal(made.encoder.state_dict(), source.state_dict())
+    assert made.encoder.open_stages == 1
+    assert (made.head.out_features, made.dropout.p) == (3, 0.5)
+
+
+def test_features_are_those_of_the_network_copy_by_copy(tiny):
+    reader = untrained(tiny)
+    dataset = StudyDataset(tiny.val, tiny.cache, tiny.table)
+    calls = []
+    features, scores = extract_features(
+        reader.classifier,
+        dataset,
+        False,
+        5,
+        [None, Augment(seed=1)],
+        progress=lambda *a: calls.append(a),
+    )
+    assert features.shape == (12, 2, 32)
+    images = to_unit(torch.from_numpy(tiny.cache.pixels[24:])).view(12, 1, 1, 32, 32)
+    with torch.no_grad():
+        plain = reader.classifier.features(images, torch.ones(12, 1, dtype=torch.bool))
+        expected = reader.classifier.classify(plain).sigmoid()
+    assert torch.allclose(features[:, 0], plain, atol=1e-5)
+    assert not torch.allclose(features[:, 1], plain, atol=1e-3)
+    assert torch.allclose(scores, expected, atol=1e-5)
+    assert calls == [(5, 24), (10, 24), (12, 24), (17, 24), (22, 24), (24, 24)]
+
+
+def test_a_study_of_two_views_trains_too(tiny, settings, tmp_path):
+    tiny.train.image_rows[:] = [[row, (row + 3) % 24] if row % 2 else [row] for row in range(24)]
+    reader, _ = classify(tmp_path, tiny, settings)
+    assert all(bool(value.isfinite().all()) for value in reader.state_dict().values())

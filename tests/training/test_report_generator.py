@@ -1,0 +1,140 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from cascade.labels.table import Label
+from cascade.metrics.nlg import annotation_words
+from cascade.models.decoders import create_decoder
+from cascade.models.encoders import create_encoder
+from cascade.models.heads import StudyClassifier
+from cascade.models.reader import Reader
+from cascade.text.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from cascade.training.report_generator import (
+    FeatureDataModule,
+    FeatureDataset,
+    ReportGeneratorModule,
+    TextBatch,
+)
+
+TEXTS = ["normal", "opacity/left", "opacity/right"]
+VOCABULARY = Vocabulary.build(TEXTS, "annotation")  # 4 opacity, 5 left, 6 normal, 7 right
+
+
+def dataset(texts=TEXTS, copies=1, max_length=9):
+    count = len(texts)
+    features = torch.arange(count * copies, dtype=torch.float32).view(count, copies, 1)
+    return FeatureDataset(features, torch.zeros(count, 1), texts, VOCABULARY, max_length)
+
+
+def test_a_batch_is_padded_words():
+    batch = dataset().__getitems__([1, 0])
+    assert batch.tokens.tolist() == [[BOS, 4, 5, EOS], [BOS, 6, EOS, PAD]]
+    assert batch.features.tolist() == [[1.0], [0.0]]
+    assert batch.references == ["opacity/left", "normal"]
+    assert dataset()[2].tokens.tolist() == [[BOS, 4, 7, EOS]]
+
+
+def test_targets_are_cut_but_references_are_not():
+    batch = dataset(["opacity/left/strange"], max_length=1)[0]
+    assert batch.tokens.tolist() == [[BOS, 4, EOS]]
+    assert batch.references == ["opacity/left/strange"]
+
+
+def test_words_that_training_lacks_are_unknown():
+    assert dataset(["opacity/strange"])[0].tokens.tolist() == [[BOS, 4, UNK, EOS]]
+
+
+def test_each_read_takes_one_of_the_copies():
+    data = dataset(["normal"], copies=3)
+    seen = {data[0].features.item() for _ in range(50)}
+    assert seen == {0.0, 1.0, 2.0}
+
+
+def batches(epoch, seed=1, weights=None):
+    module = FeatureDataModule(
+        dataset(TEXTS * 8, copies=4), dataset(), batch_size=5, weights=weights, seed=seed
+    )
+    module.trainer = SimpleNamespace(current_epoch=epoch)
+    return torch.cat([batch.features for batch in module.train_dataloader()]).flatten().tolist()
+
+
+def test_order_and_copies_follow_seed_and_epoch():
+    assert batches(0) == batches(0)
+    assert batches(0) != batches(1)
+    assert batches(0) != batches(0, seed=2)
+    assert sorted(int(value) // 4 for value in batches(0)) == list(range(24))  # each study once
+
+
+def test_weights_choose_the_studies():
+    weights = torch.zeros(24).double()
+    weights[3] = 1.0
+    assert {int(value) // 4 for value in batches(0, weights=weights.numpy())} == {3}
+
+
+def test_validation_is_in_order():
+    module = FeatureDataModule(dataset(), dataset(), batch_size=1, weights=None, seed=0)
+    (batch,) = module.val_dataloader()  # four times the batch size
+    assert batch.references == TEXTS
+
+
+def reader():
+    torch.manual_seed(0)
+    classifier = StudyClassifier(create_encoder("tiny", width=4), 1)
+    decoder = create_decoder("gru", len(VOCABULARY), 32, embedding=4, hidden=8)
+    labels = [Label("normal", "normal")]
+    return Reader(classifier, labels, False, decoder, VOCABULARY, max_length=4).eval()
+
+
+def test_the_cnn_is_no_part_of_it():
+    module = ReportGeneratorModule(reader(), {}, 0.0, annotation_words)
+    assert {name.split(".")[0] for name in module.state_dict()} == {"decoder"}
+
+
+def test_training_is_teacher_forcing():
+    module = ReportGeneratorModule(reader(), {}, 0.0, annotation_words)
+    module.log = lambda *_, **__: None
+    tokens = torch.tensor([[BOS, 4, 5, EOS], [BOS, 6, EOS, PAD]])
+    batch = TextBatch(torch.randn(2, 32), torch.zeros(2, 1), tokens, ["", ""])
+    logits, _ = module.decoder(batch.features, tokens[:, :3])
+    logs = logits.log_softmax(dim=2)
+    picked = [logs[0, 0, 4], logs[0, 1, 5], logs[0, 2, EOS], logs[1, 0, 6], logs[1, 1, EOS]]
+    expected = -torch.stack(picked).mean()
+    assert module.training_step(batch, 0).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_validation_scores_free_drafts_against_the_text_as_written():
+    whole = reader()
+    module = ReportGeneratorModule(whole, {}, 0.0, annotation_words)
+    logged = {}
+    module.log = lambda name, value, **_: logged.__setitem__(name, float(value))
+    # Forced by its output's bias: "opacity" until it is cut after four words.
+    whole.decoder.output.bias.data[4] = 50.0
+    tokens = torch.tensor([[BOS, 4, EOS]] * 2)
+    references = ["opacity/opacity/opacity/opacity", "opacity/left/opacity/opacity"]
+    with torch.no_grad():
+        module.validation_step(
+            TextBatch(torch.randn(2, 32), torch.zeros(2, 1), tokens, references), 0
+        )
+    module.on_validation_epoch_end()
+    assert logged["val/exact"] == 0.5
+    # Corpus precisions: 1-grams 4 + 3 of 8, 2-grams 3 + 1 of 6,
+    # 3-grams 2 + 0 of 4, 4-grams 1 + 0 of 2; equal lengths, no brevity penalty.
+    p = [7 / 8, 4 / 6, 2 / 4, 1 / 2]
+    bleus = [
+        p[0],
+        (p[0] * p[1]) ** (1 / 2),
+        (p[0] * p[1] * p[2]) ** (1 / 3),
+        (p[0] * p[1] * p[2] * p[3]) ** (1 / 4),
+    ]
+    assert logged["val/bleu"] == pytest.approx(sum(bleus) / 4)
+    logged.clear()
+    module.on_validation_epoch_end()  # nothing is carried into the next epoch
+    assert logged == {}
+
+
+def test_a_reader_without_decoder_cannot_be_trained():
+    whole = reader()
+    whole.decoder = None
+    with pytest.raises(ValueError, match="no decoder to train"):
+        ReportGeneratorModule(whole, {}, 0.0, annotation_words)
