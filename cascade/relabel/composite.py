@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,8 +25,8 @@ def describe(texts: Sequence[str], words: int = 4) -> str:
     >>> describe(["opacity/lung/left", "opacity/lung/left", "opacity/lung/right"], 2)
     'left 67%, right 33%'
     """
-    pieces = [set(text.replace(";", "/").split("/")) for text in texts]
-    counts = Counter(piece.strip() for group in pieces for piece in group if piece.strip())
+    pieces = [{piece.strip() for piece in re.split("[;/]", text)} - {""} for text in texts]
+    counts = Counter(piece for group in pieces for piece in group)
     common = {piece for piece, count in counts.items() if count == len(texts)}
     telling = [
         (p, c) for p, c in sorted(counts.items(), key=lambda x: (-x[1], x[0])) if p not in common
@@ -102,7 +103,9 @@ def relabel(
         found = cluster(contexts[training], wanted[disease], int(options["min_cluster"]), seed)
         assigned = found.assign(contexts)
         if options.get("shuffle"):
-            assigned = np.random.default_rng(seed).permutation(assigned)
+            generator = np.random.default_rng(seed)
+            for part in (training, ~training):  # each apart: training sees the same sizes
+                assigned[part] = generator.permutation(assigned[part])
         cluster_of = np.full(len(study_ids), -1)
         cluster_of[rows] = assigned
         of_study = np.array(
