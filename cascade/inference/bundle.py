@@ -147,15 +147,17 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
             "it again"
         )
     preprocessing = read_json(directory / "preprocessing.json")
-    if preprocessing.get("version") != PREPROCESSING_VERSION:
+    prepared = preprocessing.get("version") if isinstance(preprocessing, dict) else None
+    if prepared != PREPROCESSING_VERSION:
         raise InputError(
-            f"the bundle {directory} was trained on another preprocessing "
-            f"({preprocessing.get('version')}, this program has {PREPROCESSING_VERSION}): "
-            "train it again"
+            f"the bundle {directory} was trained on another preprocessing ({prepared}, this "
+            f"program has {PREPROCESSING_VERSION}): train it again"
         )
-    labels = labels_from_json(read_json(directory / "labels.json")["labels"])
+    named = read_json(directory / "labels.json")
     words = read_json(directory / "vocabulary.json")
     try:
+        facts = {**config, **{key: preprocessing[key] for key in ("image_size", "views")}}
+        labels = labels_from_json(named["labels"])
         vocabulary = Vocabulary.from_json(words) if words is not None else None
         encoder = create_encoder(**config["encoder"])
         decoder = None
@@ -180,10 +182,9 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())[:200]
         raise InputError(f"the bundle {directory} does not fit together: {reason}") from error
     reader.eval()
-    facts = {**config, "image_size": preprocessing["image_size"], "views": preprocessing["views"]}
     return reader, {**facts, "model_id": bundle_id(directory)}
 
 

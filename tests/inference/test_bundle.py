@@ -1,0 +1,213 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from cascade.errors import InputError
+from cascade.inference.bundle import bundle_id, read_bundle, write_bundle
+from cascade.labels.table import Label
+from cascade.models.decoders import create_decoder
+from cascade.models.encoders import create_encoder
+from cascade.models.heads import StudyClassifier
+from cascade.models.reader import Reader
+from cascade.models.suitability import Suitability
+from cascade.text.vocabulary import Vocabulary
+
+FILES = [
+    "README.md",
+    "config.json",
+    "labels.json",
+    "model.safetensors",
+    "preprocessing.json",
+    "vocabulary.json",
+]
+LABELS = [
+    Label("normal", "normal", "nothing found"),
+    Label("opacity#1", "opacity", "left 90%"),
+    Label("opacity#2", "opacity", "right 80%"),
+]
+ENCODER = {"name": "tiny", "width": 4}
+DECODER = {"name": "gru", "embedding": 4, "hidden": 8, "layers": 2, "inject": True}
+
+
+def make(decoder=True):
+    torch.manual_seed(0)
+    classifier = StudyClassifier(create_encoder(**ENCODER), 3)
+    pictures = torch.rand(30, 1, 32, 32)
+    suitability = Suitability.fit(pictures[:20], pictures[20:])
+    if not decoder:
+        return Reader(classifier, LABELS, True, suitability=suitability).eval()
+    vocabulary = Vocabulary.build(["normal", "opacity/left", "opacity/right"], "annotation")
+    network = create_decoder(vocab_size=len(vocabulary), num_features=32, **DECODER)
+    network.set_feature_statistics(torch.randn(10, 32))
+    reader = Reader(classifier, LABELS, True, network, vocabulary, suitability, "label", 5, 2, 0.5)
+    return reader.eval()
+
+
+def write(reader, directory, **facts):
+    write_bundle(
+        reader,
+        directory,
+        encoder={**ENCODER, "weights": "/home/me/imagenet.pth", "unfreeze": 1},
+        decoder=DECODER if reader.decoder is not None else None,
+        image_size=32,
+        views=1,
+        target="annotation",
+        facts={"seed": 3, **facts},
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    write(make(), tmp_path / "model")
+    return tmp_path / "model"
+
+
+IMAGES = torch.rand(4, 1, 1, 32, 32, generator=torch.Generator().manual_seed(2))
+VIEWS = torch.ones(4, 1, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("decoder", [True, False])
+def test_a_bundle_reads_as_it_was_written(decoder, tmp_path):
+    reader = make(decoder)
+    write(reader, tmp_path / "model")
+    loaded, facts = read_bundle(tmp_path / "model")
+    before, after = reader.read(IMAGES, VIEWS), loaded.read(IMAGES, VIEWS)
+    assert torch.equal(before.features, after.features)
+    assert torch.equal(before.labels, after.labels)
+    assert before.drafts == after.drafts
+    if decoder:
+        assert torch.equal(before.confidences, after.confidences)
+        assert loaded.vocabulary.tokens == reader.vocabulary.tokens
+    assert torch.equal(reader.suitability(IMAGES[:, 0]), loaded.suitability(IMAGES[:, 0]))
+    assert (loaded.labels, loaded.exclusive) == (LABELS, True)
+    for name in ("first_word", "max_length", "width", "length_penalty"):
+        assert getattr(loaded, name) == getattr(reader, name)
+    assert (facts["image_size"], facts["views"], facts["target"]) == (32, 1, "annotation")
+    assert not any(module.training for module in loaded.modules())
+
+
+def test_six_files_and_none_of_them_a_pickle(bundle):
+    assert sorted(file.name for file in bundle.iterdir()) == FILES
+    for file in bundle.iterdir():
+        content = file.read_bytes()
+        assert not content.startswith((b"\x80", b"PK"))  # a pickle, a zip of torch.save
+    # safetensors: eight bytes of length, then a JSON header
+    content = (bundle / "model.safetensors").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert {entry["dtype"] for name, entry in header.items() if name != "__metadata__"} <= {
+        "F32",
+        "I64",
+    }
+
+
+def test_it_names_no_file_of_the_trainers_machine(bundle):
+    config = json.loads((bundle / "config.json").read_text())
+    assert config["encoder"] == ENCODER
+    assert not any(b"/home/me" in file.read_bytes() for file in bundle.iterdir())
+
+
+def test_the_card_says_what_it_is_and_is_not_for(bundle):
+    card = (bundle / "README.md").read_text()
+    for words in (
+        "Not for clinical use",
+        "| seed | 3 |",
+        "| opacity#2 | opacity | right 80% |",
+        "Encoder `tiny` on 32 x 32\npixels, decoder `gru`, 3 labels of 2 diseases.",
+    ):
+        assert words in card
+
+
+def test_equal_bundles_have_one_id(bundle, tmp_path):
+    write(make(), tmp_path / "again")
+    assert bundle_id(bundle) == bundle_id(tmp_path / "again") == read_bundle(bundle)[1]["model_id"]
+    assert len(bundle_id(bundle)) == 16
+    shutil.move(bundle, tmp_path / "moved")
+    assert bundle_id(tmp_path / "moved") == bundle_id(tmp_path / "again")
+    write(make(), tmp_path / "other", commit="abc")
+    changed = make()
+    changed.classifier.head.bias.data += 1e-6
+    write(changed, tmp_path / "trained")
+    ids = {bundle_id(tmp_path / name) for name in ("moved", "other", "trained")}
+    assert len(ids) == 3
+
+
+def test_nothing_is_written_over(bundle):
+    before = bundle_id(bundle)
+    with pytest.raises(InputError, match="is not empty"):
+        write(make(), bundle)
+    assert bundle_id(bundle) == before
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write(make(), tmp_path / "model", auroc=float("nan"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def change(bundle, name, **values):
+    content = json.loads((bundle / name).read_text())
+    (bundle / name).write_text(json.dumps({**content, **values}))
+
+
+def test_another_format_names_the_program_that_wrote_it(bundle):
+    change(bundle, "config.json", format_version=2, program_version="9.9")
+    with pytest.raises(InputError, match=r"has format 2, this program reads 1: use .*\(9\.9\)"):
+        read_bundle(bundle)
+
+
+def test_another_preprocessing_is_refused(bundle):
+    change(bundle, "preprocessing.json", version=0)
+    with pytest.raises(InputError, match=r"another preprocessing \(0, this program has 1\)"):
+        read_bundle(bundle)
+
+
+def test_no_bundle_at_all(tmp_path):
+    with pytest.raises(InputError, match="not a model bundle .*give the model/ folder of a run"):
+        read_bundle(tmp_path)
+    with pytest.raises(InputError, match="not a model bundle"):
+        read_bundle(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name not in ("README.md",)])
+def test_a_missing_file_is_named(name, bundle):
+    (bundle / name).unlink()
+    with pytest.raises(InputError, match=name):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith("json")])
+@pytest.mark.parametrize("content", ["{", "[1]", "3", "{}", '"text"'])
+def test_a_damaged_json_is_one_line(name, content, bundle):
+    (bundle / name).write_text(content)
+    with pytest.raises(InputError, match=str(bundle)):
+        read_bundle(bundle)
+
+
+def test_damaged_weights_are_named(bundle):
+    file = bundle / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match="model.safetensors is damaged"):
+        read_bundle(bundle)
+    file.write_bytes(b"")
+    with pytest.raises(InputError, match="model.safetensors is damaged"):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder": {"name": "vgg"}}, "unknown encoder 'vgg'"),
+        ({"encoder": {"name": "tiny", "width": 8}}, "does not fit together: .*size mismatch"),
+        ({"encoder": {"name": "tiny", "depth": 8}}, "does not fit together: .*depth"),
+        ({"decoder": None}, "does not fit together: .*Unexpected key"),
+        ({"decoder": {**DECODER, "name": "rnn"}}, "unknown decoder 'rnn'"),
+        ({"first_word": "any"}, "unknown first_word 'any'"),
+        ({"suitability_components": None}, "does not fit together"),
+    ],
+)
+def test_files_that_do_not_fit_together(changes, message, bundle):
+    change(bundle, "config.json", **changes)
+    with pytest.raises(InputError, match=message):
+        read_bundle(bundle)
