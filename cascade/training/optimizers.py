@@ -47,10 +47,7 @@ def create_optimizer(
     if not trained:
         raise InputError("nothing to train: every parameter is frozen")
     try:
-        try:
         optimizer = OPTIMIZERS[name](trained, **kwargs)
-    except TypeError as error:  # an argument that it does not have
-        raise InputError(f"the optimizer {name} refuses its settings: {error}") from error
     except (TypeError, ValueError) as error:
         raise InputError(f"optimizer {name}: {error}") from error
     scheduler = create_schedule(optimizer, schedule, int(warmup * steps), steps)
