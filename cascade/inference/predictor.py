@@ -10,6 +10,7 @@ import torch
 
 from cascade.data.cache import to_uint8
 from cascade.data.transforms import to_unit
+from cascade.errors import InputError
 from cascade.inference.bundle import read_bundle
 from cascade.inference.prediction import Prediction
 from cascade.models.reader import Reader
@@ -33,7 +34,7 @@ class Predictor:
             device: ``auto``, ``cpu``, ``cuda``, ...
 
         Raises:
-            InputError: as ``read_bundle``.
+            InputError: as ``read_bundle``, or no such device.
         """
         self.reader: Reader
         self.reader, self.facts = read_bundle(directory)
@@ -42,8 +43,14 @@ class Predictor:
         self.image_size: int = self.facts["image_size"]
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
-        self.reader.to(self.device)
+        try:
+            self.device = torch.device(device)
+            self.reader.to(self.device)
+        except (RuntimeError, AssertionError) as error:  # torch's, for a name or a missing driver
+            reason = str(error).split(". ")[0].splitlines()[0]
+            raise InputError(
+                f"device={device} cannot be used here, device=auto takes what there is: {reason}"
+            ) from error
 
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Predict images of any size.

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+
+from cascade.data.datamodule import sampling_weights
+from cascade.data.transforms import Augment, to_unit
+
+NAN = float("nan")
+
+
+def test_rare_labels_count_more():
+    labels = np.array([[1, 0], [1, 0], [1, 0], [1, 1]], dtype=float)
+    # 1/sqrt(4) for the three, 1/sqrt(1) for the one: 0.5, 0.5, 0.5, 1 over their mean 0.625
+    assert sampling_weights(labels, "labels").tolist() == [0.8, 0.8, 0.8, 1.6]
+
+
+def test_unlabelled_studies_count_least():
+    labels = np.array([[1, 0], [0, 0], [NAN, NAN]])
+    assert sampling_weights(labels, "labels").tolist() == [1.0, 1.0, 1.0]
+
+
+def test_normal_against_the_rest():
+    labels = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], dtype=float)
+    weights = sampling_weights(labels, "normal", normal=0)
+    assert weights[:3].sum() == pytest.approx(weights[3])
+
+
+def test_none_is_even():
+    assert sampling_weights(np.zeros((3, 1)), "none").tolist() == [1.0, 1.0, 1.0]
+
+
+def test_bad_names():
+    with pytest.raises(ValueError, match="unknown balance 'x'"):
+        sampling_weights(np.zeros((1, 1)), "x")
+    with pytest.raises(ValueError, match="needs a label named normal"):
+        sampling_weights(np.zeros((1, 1)), "normal")
+
+
+def test_bytes_become_shares():
+    assert to_unit(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [0.0, 1.0]
+    assert to_unit(torch.tensor([0.5])).tolist() == [0.5]
+
+
+def test_augmentation_follows_its_seed_and_keeps_the_range():
+    images = torch.rand(4, 1, 16, 16)
+    first, second = Augment(seed=3)(images), Augment(seed=3)(images)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, Augment(seed=4)(images))
+    assert first.shape == images.shape
+    assert 0.0 <= float(first.min()) <= float(first.max()) <= 1.0
+
+
+def test_no_change_asked_is_no_change():
+    images = torch.rand(2, 1, 8, 8) * 0.9 + 0.05
+    out = Augment(rotation=0, shift=0, scale=0, exposure=0)(images)
+    assert torch.allclose(out, images, atol=1e-5)
+
+
+def test_left_stays_left():
+    images = torch.zeros(64, 1, 16, 16)
+    images[..., :4] = 1.0
+    out = Augment(rotation=10, shift=0.05, scale=0.1, exposure=0.0, seed=1)(images)
+    assert bool((out[..., :8].mean(dim=(1, 2, 3)) > out[..., 8:].mean(dim=(1, 2, 3))).all())
