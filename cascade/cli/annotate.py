@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 HELP = """\
 cascade annotate source=PATH model=DIR out=DIR
 
-Drafts an annotation for every radiograph in a folder tree, a .zip or one file: annotations.jsonl and
-annotations.parquet, one row an image. A file that cannot be read is a row with its reason; a picture unlike
-the training radiographs is marked doubtful and its draft withheld. Killed, the same command goes on;
-no file is annotated twice.
+Drafts an annotation for every radiograph in a folder tree, a .zip or one file: annotations.jsonl
+and annotations.parquet, one row an image. A file that cannot be read is a row with its reason; a
+picture unlike the training radiographs is marked doubtful and its draft withheld. Killed, the same
+command goes on; no file is annotated twice.
 
   batch_size=N   images through the network at a time
   workers=N      processes that decode ahead of it (0: in this process)
@@ -47,6 +47,7 @@ def run(config: DictConfig) -> None:
             predictor,
             out,
             batch_size=int(settings["batch_size"]),
+            image_size=predictor.image_size,
             workers=int(settings["workers"]),
             limit=settings["limit"],
             progress=update,

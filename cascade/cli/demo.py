@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 HELP = """\
 cascade demo [out=outputs/demo]
 
-Draws the phantom collection, runs two rounds of the cascade on it, scores both beside the trivial baselines
-on the test split, and annotates a small sample archive (with a broken file and a picture that is no chest).
-About five minutes on two CPU cores. Run again, it only shows the results; after a kill it goes on.
+Draws the phantom collection, runs two rounds of the cascade on it, scores both beside the trivial
+baselines on the test split, and annotates a small sample archive (with a broken file and a picture
+that is no chest). About five minutes on two CPU cores. Run again, it only shows the results; after
+a kill it goes on.
 
 The phantom is synthetic: its scores say that the method works, nothing about real radiographs.
 
@@ -49,7 +50,7 @@ def run(config: DictConfig) -> None:
 
 
 def three_drafts(evaluation: Any) -> list[tuple[str, str]]:
-    """One normal study, one with a single finding and one with several: the first of each in row order."""
+    """One normal study, one with a single finding, one with several: the first of each."""
     references, drafts = evaluation.rows.references, evaluation.main.hypotheses
     wanted = [
         lambda text: text == "normal",

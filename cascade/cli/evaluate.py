@@ -12,14 +12,16 @@ HELP = """\
 cascade evaluate model=RUN/model collection=DIR label_table=DIR out=DIR
 cascade evaluate predictions=FILE.csv [references=FILE.csv] out=DIR
 
-Scores a model on a split (test by default; split=val while you choose), or any system's texts from a CSV of
-study_id, reference, hypothesis. Every figure stands beside the trivial baselines on the same rows, with
-bootstrap intervals by patient. Writes metrics.json, CSV tables and index.html, which opens from disk.
+Scores a model on a split (test by default; split=val while you choose), or any system's texts from
+a CSV of study_id, reference, hypothesis. Every figure stands beside the trivial baselines on the
+same rows, with bootstrap intervals by patient. Writes metrics.json, CSV tables and index.html,
+which opens from disk.
 
-Several models: model=before:runs/a/model,after:runs/b/model (quote it in the shell).
+Several models, in both kinds of quotes: "model='before:runs/a/model,after:runs/b/model'".
 
 Examples:
-  cascade evaluate model=runs/generator/model collection=collections/nih label_table=labels/nih out=eval
+  cascade evaluate model=runs/generator/model collection=collections/nih label_table=labels/nih \\
+      out=eval
   cascade evaluate predictions=other_system.csv kind=report out=eval
 """
 
@@ -76,7 +78,8 @@ def _score_file(settings: dict[str, Any]) -> Any:
 
     if settings["kind"] not in ("report", "annotation"):
         raise InputError(f"unknown kind {settings['kind']!r}, expected 'report' or 'annotation'")
-    table = read_predictions(existing(settings, "predictions"))
+    references = existing(settings, "references") if settings["references"] else None
+    table = read_predictions(existing(settings, "predictions"), references)
     return evaluate_predictions(
         table,
         kind=settings["kind"],

@@ -5,17 +5,15 @@ Nothing heavy is imported before it is needed: ``cascade --help`` answers in wel
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cascade import RESEARCH_NOTICE, __version__
-from cascade.errors import CascadeError, InputError
+from cascade.cli.explain import conf_dir, explain, suggest
+from cascade.errors import InputError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -43,19 +41,13 @@ Exit status: 0 done, 1 failed in mid-work, 2 wrong usage or bad input.
 """
 
 
-def conf_dir() -> Path:
-    """The folder of the shipped settings: inside the wheel, or at the top of a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
 def overview() -> str:
     """The text of ``cascade --help``."""
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    purpose = "mines labels, trains the recurrent cascade, drafts annotations."
     return f"""\
-cascade {__version__}: reads chest X-rays: mines labels, trains the recurrent cascade, drafts annotations.
+cascade {__version__}: reads chest X-rays: {purpose}
 {RESEARCH_NOTICE}
 
 Usage: cascade COMMAND [key=value ...]
@@ -71,83 +63,6 @@ Examples:
 
 `cascade COMMAND --help` explains one command with examples.
 """
-
-
-def _suggest(word: str, choices: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}? " if close else ""
-
-
-def _config_keys(command: str) -> list[str]:
-    """Every dotted key that the command's settings have."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import DictConfig
-
-    def walk(node: DictConfig, prefix: str) -> list[str]:
-        keys = []
-        for key in node:
-            keys.append(f"{prefix}{key}")
-            if not node._is_missing(key) and isinstance(node._get_node(key), DictConfig):
-                child = node._get_node(key)
-                if child is not None and not child._is_none():
-                    keys += walk(child, f"{prefix}{key}.")
-        return keys
-
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return walk(compose(command), "")
-
-
-def explain_hydra_error(error: Exception, command: str) -> str:
-    """One line that names the wrong setting and what would be right."""
-    text = str(error)
-    cause = str(error.__cause__ or "")
-    override = re.search(r"Could not override '([^']+)'", text)
-    if override is None:
-        override = re.search(r"Key '([^']+)' is not in struct", text + cause)
-    if override and ("not in struct" in text + cause or "Could not override" in text):
-        key = override.group(1)
-        keys = _config_keys(command)
-        if key not in keys:
-            hint = _suggest(key, keys)
-            if not hint:
-                hint = _suggest(key.rsplit(".", 1)[-1], [k for k in keys if "." not in k])
-            return f"unknown setting {key!r}: {hint}`cascade {command} --cfg job` lists all settings"
-    missing = re.search(r"Could not find '([^']+)'", text)
-    if missing:
-        group = missing.group(1).rsplit("/", 1)[0]
-        options = re.findall(r"^\t(.+)$", text, flags=re.MULTILINE)
-        name = missing.group(1).rsplit("/", 1)[-1]
-        listed = f"; choices: {', '.join(options)}" if options else ""
-        return f"unknown choice {name!r} for {group}{listed}. {_suggest(name, options)}".strip()
-    absent = re.search(r"Missing mandatory value: (\S+)", text)
-    if absent:
-        return f"the setting {absent.group(1)} is needed: {absent.group(1)}=VALUE"
-    lines = [line.strip() for line in (text + "\n" + cause).splitlines() if line.strip()]
-    return "; ".join(dict.fromkeys(lines[:2])) or type(error).__name__
-
-
-def _run_command(command: str, arguments: list[str], run: Callable[[DictConfig], Any]) -> None:
-    import hydra
-
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come up to us, unprinted
-    errors: list[BaseException] = []
-
-    def task(config: DictConfig) -> Any:
-        # Kept and raised below: Hydra would print it, and a sweep's other jobs should still run.
-        try:
-            return run(config)
-        except Exception as error:
-            _remove_empty_output()
-            errors.append(error)
-            return None
-
-    program, sys.argv = sys.argv, [f"cascade-{command}", *arguments]
-    try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
-    finally:
-        sys.argv = program
-    if errors:
-        raise errors[0]
 
 
 def _fail(message: str, status: int) -> int:
@@ -170,9 +85,9 @@ def dispatch(arguments: Sequence[str]) -> int:
         return 0
     command, rest = words[0], words[1:]
     if command not in COMMANDS:
-        hint = _suggest(command, list(COMMANDS))
+        hint = suggest(command, list(COMMANDS))
         return _fail(
-            f"unknown command {command!r}: {hint}commands are {', '.join(COMMANDS)}; "
+            f"unknown command {command!r}: {hint}{hint and ' '}commands are {', '.join(COMMANDS)}; "
             "`cascade --help` explains them",
             2,
         )
@@ -180,47 +95,125 @@ def dispatch(arguments: Sequence[str]) -> int:
     if "-h" in rest or "--help" in rest:
         print(f"{module.HELP.strip()}\n\n{SHARED_HELP}\n{RESEARCH_NOTICE}")
         return 0
+    try:
+        rest = arrange(rest)
+    except InputError as error:
+        return _fail(str(error), error.exit_status)
     return run_guarded(command, rest, module.run)
 
 
-def _remove_empty_output() -> None:
-    """Hydra makes the output folder before a command begins; one that stayed empty goes."""
-    import contextlib
+_FLAGS = {
+    "-m": False,
+    "--multirun": False,
+    "--cfg": True,
+    "-c": True,
+    "--package": True,
+    "-p": True,
+    "--resolve": False,
+    "--hydra-help": False,
+    "--info": True,
+    "--config-dir": True,
+    "-cd": True,
+}
+"""Hydra's options that make sense here, and whether a value follows."""
 
-    from hydra.core.hydra_config import HydraConfig
 
-    if HydraConfig.initialized():
-        with contextlib.suppress(OSError):
-            Path(HydraConfig.get().runtime.output_dir).rmdir()
+def arrange(words: Sequence[str]) -> list[str]:
+    """The options first, then the settings: Hydra refuses settings on both sides of ``-m``.
+
+    >>> arrange(["seed=1,2", "-m", "out=x"])
+    ['-m', 'seed=1,2', 'out=x']
+
+    Raises:
+        InputError: an option that does not exist.
+    """
+    options, settings = [], []
+    rest = iter(words)
+    for word in rest:
+        flag, equals, _ = word.partition("=")
+        if not word.startswith("-"):
+            settings.append(word)
+        elif flag in _FLAGS:
+            options.append(word)
+            if _FLAGS[flag] and not equals:
+                options += [value for value in [next(rest, None)] if value is not None]
+        else:
+            hint = f"{word.lstrip('-')}" if equals else f"{word.lstrip('-')}=VALUE"
+            raise InputError(f"unknown option {word!r}: settings are given without dashes, {hint}")
+    return options + settings
 
 
 def run_guarded(command: str, rest: list[str], run: Callable[[DictConfig], Any]) -> int:
-    """Run a command under Hydra; an error becomes one line and a status."""
-    debug = any(word.replace("+", "") in ("debug=true", "debug=True", "debug=1") for word in rest)
+    """Run a command under Hydra; an error becomes one line and a status.
+
+    The jobs of a sweep that fail are told after the others have run; the status is 2 where bad
+    input stopped every one, otherwise 1.
+    """
+    debug = any(word.lstrip("+").lower() in ("debug=true", "debug=1") for word in rest)
+    jobs: list[tuple[str, Exception | None]] = []
     try:
-        _run_command(command, rest, run)
+        _run_hydra(command, rest, run, jobs)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on from the last finished step", 130)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+    except BrokenPipeError:  # `cascade mine ... | head` has read enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what Python flushes at its end
+        return 1
     except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, CascadeError):
-            return _fail(str(error), error.exit_status)
-        from hydra.errors import HydraException
-        from omegaconf.errors import OmegaConfBaseException
+        jobs.append(("", error))
+    failures = [error for _, error in jobs if error is not None]
+    if not failures:
+        return 0
+    if debug:
+        raise failures[0]
+    explained = [explain(error, command) for error in failures]
+    if len(jobs) == 1:
+        return _fail(*explained[0])
+    names = [name for name, error in jobs if error is not None]
+    for name, (line, _) in zip(names, explained, strict=True):
+        _fail(f"{name}: {line}" if name else line, 1)
+    hopeless = len(failures) == len(jobs) and all(status == 2 for _, status in explained)
+    return _fail(f"{len(failures)} of {len(jobs)} jobs failed", 2 if hopeless else 1)
 
-        if isinstance(error, HydraException | OmegaConfBaseException):
-            return _fail(explain_hydra_error(error, command), InputError.exit_status)
-        if isinstance(error, MemoryError):
-            return _fail("out of memory: lower batch_size or image_size", 1)
-        return _fail(
-            f"internal error, please report it: {type(error).__name__}: {error} "
-            "(debug=true shows the traceback)",
-            1,
-        )
-    return 0
+
+def _run_hydra(
+    command: str,
+    arguments: list[str],
+    run: Callable[[DictConfig], Any],
+    jobs: list[tuple[str, Exception | None]],
+) -> None:
+    """Let Hydra compose the settings and run the job, or each job of a sweep, into ``jobs``."""
+    import hydra
+
+    from cascade.cli.output import NewOutput, job_name
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come up to us, unprinted
+    process = os.getpid()
+    output = NewOutput(command, arguments)
+
+    def task(config: DictConfig) -> None:
+        # Kept and told afterwards: Hydra would print it, and a sweep's other jobs should still run.
+        failure: Exception | None = None
+        try:
+            run(config)
+        except Exception as error:
+            failure = error
+        except KeyboardInterrupt:
+            output.tidy(bad_input=False)
+            raise
+        if failure is not None:
+            output.tidy(bad_input=explain(failure, command)[1] == InputError.exit_status)
+            if os.getpid() != process:  # a launcher's worker: the list would stay there
+                raise failure
+        jobs.append((job_name(arguments), failure))
+
+    program, sys.argv = sys.argv, [f"cascade-{command}", *arguments]
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
+    finally:
+        sys.argv = program
+        output.close()
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ Mines disease labels from a collection's annotations: labels.parquet and labels.
   labels=terms      many labels a study: each disease its annotation names (labels.min_studies=N)
   labels=patterns   the paper's rule: annotations that are exactly one disease (labels.min_images=N)
 
-Labels are chosen on training studies alone; labels.fit_on=all counts every study, to compare archives.
+Labels are chosen on training studies alone; labels.fit_on=all counts every study, to compare
+archives.
 
 Examples:
   cascade mine collection=collections/openi out=labels/openi
@@ -25,7 +26,7 @@ Examples:
 
 def run(config: DictConfig) -> None:
     """Mine."""
-    from cascade.cli.support import existing, output_directory, plain
+    from cascade.cli.support import existing, new_output_directory, plain
 
     settings = plain(config)
     from rich.console import Console
@@ -34,14 +35,14 @@ def run(config: DictConfig) -> None:
     from cascade.io.collection import read_collection
     from cascade.pipeline.stages import mine
 
-    out = output_directory()
+    out = new_output_directory()
     table = mine(settings, read_collection(existing(settings, "collection")), out)
     shown = Table(title=f"{len(table.labels)} labels", title_justify="left")
     counts = table.counts()
     shown.add_column("label")
-    for name in counts.columns:
-        shown.add_column(name, justify="right")
-    for name, row in counts.iterrows():
-        shown.add_row(str(name), *(str(value) for value in row))
+    for column in counts.columns:
+        shown.add_column(column, justify="right")
+    for label, row in counts.iterrows():
+        shown.add_row(str(label), *(str(value) for value in row))
     Console().print(shown)
     print(f"label table: {out}")

@@ -10,30 +10,31 @@ if TYPE_CHECKING:
 HELP = """\
 cascade prepare data=NAME data.root=PATH out=DIR
 
-Reads a raw download into a collection: studies.parquet, images.parquet, collection.json. Image files stay
-where they are. Splits are by patient; a split that the source gives is kept. What cannot be read is listed
-in rejected.csv with its reason.
+Reads a raw download into a collection: studies.parquet, images.parquet, collection.json. Image
+files stay where they are. Splits are by patient; a split that the source gives is kept. What
+cannot be read is listed in rejected.csv with its reason.
 
   data=phantom   the built-in synthetic collection, drawn first (data.studies=N data.size=PIXELS)
-  data=openi     Open-i / Indiana University: NLMCXR_reports.tgz, or unpacked; images as far as present
+  data=openi     Open-i / Indiana University: NLMCXR_reports.tgz, or unpacked; images where present
   data=nih       NIH ChestX-ray14: Data_Entry_2017.csv or the reduced labels.csv
   data=table     a CSV with one row an image (data.columns.image=NAME data.columns.report=NAME ...)
 
 Examples:
   cascade prepare data=phantom data.studies=500 out=collections/phantom
   cascade prepare data=openi data.root=downloads/openi out=collections/openi
-  cascade prepare data=openi data.root=downloads/openi data.split_file=downloads/r2gen_split.json out=iu
-  cascade prepare data=table data.root=mine.csv data.columns.image=file data.columns.report=text out=mine
+  cascade prepare data=openi data.root=downloads/openi data.split_file=r2gen_split.json out=iu
+  cascade prepare data=table data.root=mine.csv data.columns.image=file \\
+      data.columns.report=text out=mine
 """
 
 
 def run(config: DictConfig) -> None:
     """Prepare."""
-    from cascade.cli.support import output_directory, plain
+    from cascade.cli.support import new_output_directory, plain
 
     settings = plain(config)
     from cascade.pipeline.stages import prepare
 
-    out = output_directory()
+    out = new_output_directory()
     prepare(settings, out)
     print(f"collection: {out}")

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 HELP = """\
 cascade run [collection=DIR | data=NAME data.root=PATH] [rounds=N] out=DIR
 
-The recurrent cascade of Shin et al. 2016: mine labels, train the classifier, train the generator, read the
-joint contexts, cluster, relabel, fine-tune, generate again, N times; then score every round on the test
-split beside the trivial baselines. Finished stages are kept: after a kill the same command goes on.
+The recurrent cascade of Shin et al. 2016: mine labels, train the classifier, train the generator,
+read the joint contexts, cluster, relabel, fine-tune, generate again, N times; then score every
+round on the test split beside the trivial baselines. Finished stages are kept: after a kill the
+same command goes on.
 
-Writes collection/, round-N/{labels,classifier,generator}/, model/ (the round best on validation) and
-evaluation/index.html.
+Writes collection/, round-N/{labels,classifier,generator}/, model/ (the round best on validation)
+and evaluation/index.html.
 
 Examples:
   cascade run data=phantom rounds=2 out=runs/phantom

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """The resolved settings as plain values; a setting still to be given is named.
+    """The resolved settings as plain values, checked.
 
     Raises:
-        InputError: a needed setting is missing.
+        InputError: a needed setting is missing, or one is of another type, range or choice.
     """
     from omegaconf import OmegaConf
+
+    from cascade.cli.checks import check_settings
 
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
@@ -26,8 +28,39 @@ def plain(config: DictConfig) -> dict[str, Any]:
         raise InputError(f"{config.command} needs {wanted} (`cascade {config.command} --help`)")
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)
+    named = {str(key): value for key, value in settings.items()}
+    checked = check_settings(config.command, named, shipped_defaults(config.command))
     _show_log()
-    return {str(key): value for key, value in settings.items()}
+    return checked
+
+
+def shipped_defaults(command: str) -> dict[str, Any]:
+    """The settings as shipped under this job's choices of groups: encoder, data, experiment, ...
+
+    Raises:
+        InputError: an experiment that does not exist.
+    """
+    from hydra import compose
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from cascade.cli.explain import unknown_choice
+
+    job = HydraConfig.get()
+    options = GlobalHydra.instance().config_loader().get_group_options("experiment")
+    experiment = job.runtime.choices.get("experiment")
+    if experiment is not None and experiment not in options:  # Hydra passes over an optional group
+        raise InputError(unknown_choice(experiment, "experiment", options))
+    chosen = [
+        word
+        for word in job.overrides.task
+        if (word.partition("=")[0].lstrip("+")) in job.runtime.choices
+        and word.partition("=")[2] != "null"
+    ]
+    defaults = OmegaConf.to_container(compose(command, overrides=chosen), resolve=True)
+    assert isinstance(defaults, dict)
+    return {str(key): value for key, value in defaults.items()}
 
 
 def output_directory() -> Path:
@@ -35,6 +68,18 @@ def output_directory() -> Path:
     from hydra.core.hydra_config import HydraConfig
 
     return Path(HydraConfig.get().runtime.output_dir)
+
+
+def new_output_directory() -> Path:
+    """As ``output_directory``, for what is written whole; looked at before any work.
+
+    Raises:
+        InputError: something lies there already.
+    """
+    out = output_directory()
+    if any(out.iterdir()):
+        raise InputError(f"{out} is not empty: choose another out=, or delete it first")
+    return out
 
 
 def _show_log() -> None:

@@ -11,8 +11,8 @@ HELP = """\
 cascade train stage=classifier collection=DIR label_table=DIR out=DIR
 cascade train stage=generator  collection=DIR label_table=DIR classifier_model=RUN/model out=DIR
 
-Trains one stage into a run: config.yaml, metrics.csv, checkpoints/, model/. Killed, the same command goes
-on from the last finished epoch.
+Trains one stage into a run: config.yaml, metrics.csv, checkpoints/, model/. Killed, the same
+command goes on from the last finished epoch.
 
   encoder=NAME      tiny, squeezenet1_1, resnet18, resnet50, densenet121 (encoder.weights=FILE)
   decoder=NAME      lstm, gru
@@ -34,7 +34,9 @@ def run(config: DictConfig) -> None:
 
     settings = plain(config)
     if settings["stage"] not in ("classifier", "generator"):
-        raise InputError(f"unknown stage {settings['stage']!r}, expected 'classifier' or 'generator'")
+        raise InputError(
+            f"unknown stage {settings['stage']!r}, expected 'classifier' or 'generator'"
+        )
     if settings["stage"] == "generator":
         classifier = existing(settings, "classifier_model")
     start = existing(settings, "start_from") if settings["start_from"] else None

@@ -9,6 +9,7 @@ both succeed.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -121,6 +122,18 @@ def build_cache(
     )
 
 
+def _reserve(path: Path) -> None:
+    """Take the file's space now: on a full disk a write through the map would kill the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with open(path, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # others: a disk that cannot reserve
+                raise
+
+
 def _write(
     partial: Path,
     tasks: Sequence[tuple[str, int]],
@@ -133,6 +146,7 @@ def _write(
     array = np.lib.format.open_memmap(
         partial / "images.npy", mode="w+", dtype=np.uint8, shape=shape
     )
+    _reserve(partial / "images.npy")
     kept: list[str] = []
     failures: dict[str, str] = {}
     for done, (image_id, decoded) in enumerate(

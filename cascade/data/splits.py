@@ -26,6 +26,18 @@ def patient_draw(patient_id: str, seed: int) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
+def check_fractions(fractions: Sequence[float]) -> list[float]:
+    """The shares of train, val and test.
+
+    Raises:
+        InputError: not three that add up to 1.
+    """
+    parts = [float(fraction) for fraction in fractions]
+    if len(parts) != 3 or min(parts) < 0 or abs(sum(parts) - 1) > 1e-6:
+        raise InputError(f"split fractions {list(fractions)} must be three that add up to 1")
+    return parts
+
+
 def assign_splits(
     collection: Collection,
     *,
@@ -48,9 +60,7 @@ def assign_splits(
     Raises:
         InputError: fractions that do not add up to 1, or a split that would be empty.
     """
-    parts = [float(fraction) for fraction in fractions]
-    if len(parts) != 3 or min(parts) < 0 or abs(sum(parts) - 1) > 1e-6:
-        raise InputError(f"split fractions {list(fractions)} must be three that add up to 1")
+    parts = check_fractions(fractions)
     studies = collection.studies.copy()
     given = set(studies["split"].dropna())
     train, val, _ = parts

@@ -37,7 +37,11 @@ def explain_write_errors(path: Path) -> Iterator[None]:
                 f"no space left on the disk that holds {path}: free some, or choose another out="
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise InputError(f"cannot write {path}: {error.strerror}; choose another out=") from error
+            raise InputError(
+                f"cannot write {path}: {error.strerror}; choose another out="
+            ) from error
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise InputError(f"cannot write {path}: a file is in the way of its folder") from error
         raise
 
 

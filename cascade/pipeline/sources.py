@@ -8,6 +8,7 @@ from typing import Any
 
 from cascade.errors import InputError
 from cascade.io.collection import Collection
+from cascade.io.files import read_json
 from cascade.io.nih import read_nih
 from cascade.io.openi import read_openi
 from cascade.io.table import read_table
@@ -57,16 +58,32 @@ def _phantom(data: Settings, out: Path, update: Callable[[int], None]) -> Collec
     from cascade.io.phantom import write_phantom
 
     root = phantom_root(data, out)
-    if not (root / "phantom.json").is_file():
+    wanted = {key: data[key] for key in ("studies", "size", "seed", "image_format")}
+    if (root / "phantom.json").is_file():
+        before = read_json(root / "phantom.json")
+        for key, value in wanted.items():
+            if before.get(key) != value:
+                raise InputError(
+                    f"{root} holds a phantom of data.{key}={before.get(key)}, not {value}: give that "
+                    "to read it, or delete it, or choose another data.root="
+                )
+    else:
         say(f"drawing {data['studies']} phantom studies into {root}")
+        drawn = 0
+
+        def count(more: int) -> None:
+            nonlocal drawn
+            drawn += more
+            update(drawn)
+
         write_phantom(
             root,
             studies=int(data["studies"]),
             size=int(data["size"]),
             seed=int(data["seed"]),
             image_format=data["image_format"],
-            workers=int(data["workers"]),
-            progress=update,
+            workers=max(1, int(data["workers"])),
+            progress=count,
         )
     collection = read_openi(root)
     collection.info["source"] = "phantom"

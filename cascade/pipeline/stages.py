@@ -14,7 +14,7 @@ import numpy as np
 from cascade import __version__
 from cascade.data.cache import ImageCache, build_cache
 from cascade.data.datasets import StudyDataset, study_records
-from cascade.data.splits import assign_splits
+from cascade.data.splits import assign_splits, check_fractions
 from cascade.errors import InputError
 from cascade.inference.bundle import read_bundle, write_bundle
 from cascade.io.collection import Collection, read_collection, write_collection
@@ -50,6 +50,7 @@ def prepare(settings: Settings, out: str | Path) -> Collection:
         InputError: the source is missing or holds no study.
     """
     out = Path(out)
+    check_fractions(settings["split"]["fractions"])  # before the reading, which may take minutes
     collection, rejected = read_source(settings["data"], out)
     collection = assign_splits(
         collection,
@@ -232,7 +233,9 @@ def relabel_round(context: Context, table: LabelTable, bundle: Path, out: Path) 
     return refined
 
 
-def open_context(settings: Settings, collection: str | Path, directory: Path | None = None) -> Context:
+def open_context(
+    settings: Settings, collection: str | Path, directory: Path | None = None
+) -> Context:
     """Read a collection and open its images."""
     found = read_collection(collection)
     default = directory or Path(collection) / "cache"
