@@ -64,8 +64,8 @@ def _phantom(data: Settings, out: Path, update: Callable[[int], None]) -> Collec
         for key, value in wanted.items():
             if before.get(key) != value:
                 raise InputError(
-                    f"{root} holds a phantom of data.{key}={before.get(key)}, not {value}: give that "
-                    "to read it, or delete it, or choose another data.root="
+                    f"{root} holds a phantom of data.{key}={before.get(key)}, not {value}: give "
+                    "that to read it, or delete it, or choose another data.root="
                 )
     else:
         say(f"drawing {data['studies']} phantom studies into {root}")

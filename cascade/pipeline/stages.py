@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def mine(settings: Settings, collection: Collection, out: str | Path) -> LabelTa
     """
     options = dict(settings["labels"])
     rule = options.pop("rule")
-    rules = {"patterns": mine_patterns, "terms": mine_terms}
+    rules: dict[str, Callable[..., LabelTable]] = {"patterns": mine_patterns, "terms": mine_terms}
     if rule not in rules:
         raise InputError(f"unknown labels.rule {rule!r}, expected one of {sorted(rules)}")
     table = rules[rule](collection, **options)
@@ -128,10 +128,10 @@ def train_classifier(
 ) -> Path:
     """Train the detector into a run; returns its bundle. A finished run is left as it is."""
     bundle = out / "model"
-    if bundle.is_dir():
-        return bundle
     settings = context.settings
     claim_run(out, settings)
+    if bundle.is_dir():
+        return bundle
     train, val = context.records("train"), context.records("val")
     network = read_bundle(start_from)[0].classifier if start_from is not None else None
     reader, score = fit_classifier(out, train, val, context.cache, table, settings, network)
@@ -142,10 +142,10 @@ def train_classifier(
 def train_generator(context: Context, table: LabelTable, classifier: Path, out: Path) -> Path:
     """Train the decoder on a classifier's bundle into a run; returns the whole bundle."""
     bundle = out / "model"
-    if bundle.is_dir():
-        return bundle
     settings = context.settings
     claim_run(out, settings)
+    if bundle.is_dir():
+        return bundle
     reader, facts = read_bundle(classifier)
     train, val = context.records("train"), context.records("val")
     with progress_bar("features") as update:
