@@ -77,6 +77,8 @@ def main() -> None:
             (folder / "round-1").parent.mkdir(parents=True)
             shutil.copytree(demo / "round-1", folder / "round-1")
             shutil.copytree(demo / "cache", folder / "cache")
+            for settings in folder.rglob("config.yaml"):  # of another relabelling: claimed anew
+                settings.unlink()
         call("run", f"collection={demo / 'collection'}", *words, f"out={folder}")
         variants[title] = folder
     meta = json.loads((demo / "evaluation" / "metrics.json").read_text())["meta"]
@@ -95,21 +97,22 @@ def main() -> None:
     page = f"""\
 # Does the second round help, and is it the contexts?
 
-Written by `scripts/controls` on {datetime.date.today()}, commit {current_commit()}, {os.cpu_count()} CPU cores.
-Phantom collection, test split: {meta["studies"]} studies of {meta["patients"]} patients;
-{meta["training studies"]} training and {meta["validation studies"]} validation studies; seed {meta["seed"]}.
-95% bootstrap intervals by patient, {meta["resamples"]} resamples; tokeniser {meta["tokenizer"]}.
+Written by `scripts/controls` on {datetime.date.today()}, commit {current_commit()},
+{os.cpu_count()} CPU cores. Phantom collection, test split: {meta["studies"]} studies of {meta["patients"]} patients;
+{meta["training studies"]} training and {meta["validation studies"]} validation studies;
+seed {meta["seed"]}. 95% bootstrap intervals by patient, {meta["resamples"]} resamples; tokeniser {meta["tokenizer"]}.
 
 `cascade demo` took {seconds:.0f} s; the largest of its processes held {memory:.2f} GiB.
 
-Three second rounds start from the same first round and train as long: on the contexts that the decoder's
-states gave, on contexts of the same sizes dealt at random within each disease, and on the old labels.
+Three second rounds start from the same first round and train as long: on the contexts that the
+decoder's states gave, on contexts of the same sizes dealt at random within each disease, and on the
+old labels.
 
 {chr(10).join(table)}
 
 P-n: mean n-gram precision (how the paper's figures read); BLEU-n: corpus BLEU; exact: share of
-annotations right in every word; F1 abnormal: macro over findings, read from the drafts; AUROC: macro over
-the labels of round 1, contexts merged. `docs/evaluation.md` defines them.
+annotations right in every word; F1 abnormal: macro over findings, read from the drafts; AUROC:
+macro over the labels of round 1, contexts merged. `docs/evaluation.md` defines them.
 
 Round 2 less round 1, paired bootstrap:
 

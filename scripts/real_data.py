@@ -28,8 +28,9 @@ def main() -> None:
     parts = [
         "# On real data\n",
         f"Written by `scripts/real_data` on {datetime.date.today()}, commit {current_commit()}, "
-        f"{os.cpu_count()} CPU cores, Python {platform.python_version()}. `$DATA` is the folder that "
-        "`CASCADE_REAL_DATA` names; its files stay where they are and are not part of this repository.\n",
+        f"{os.cpu_count()} CPU cores, Python {platform.python_version()}. `$DATA` is the folder "
+        "that `CASCADE_REAL_DATA` names; its files stay where they are and are not part of this "
+        "repository.\n",
         f"**{RESEARCH_NOTICE}**\n",
     ]
 
@@ -43,7 +44,8 @@ def main() -> None:
         if done.returncode not in (0, status):
             sys.exit(f"{command} ended with {done.returncode}:\n{text}")
         seconds = time.monotonic() - began
-        return f"```console\n$ {command}\n{text.strip()}\n```\n\n{seconds:.0f} s, exit status {done.returncode}.\n"
+        shown = f"```console\n$ {command}\n{text.strip()}\n```\n"
+        return f"{shown}\n{seconds:.0f} s, exit status {done.returncode}.\n"
 
     parts += [
         "## (a) Open-i: every report, whatever images are there\n",
@@ -51,8 +53,9 @@ def main() -> None:
         step("cascade mine collection=openi labels=patterns labels.fit_on=all out=openi-labels"),
         "`docs/labels.md` sets these counts beside the paper's.\n",
         "## (b) NIH: two rounds on the radiographs at hand\n",
-        "The annotation of an image is its label set, in the order of ChestX-ray14's own list; the official "
-        "train, validation and test membership is kept. The test rows are read once, by the last step.\n",
+        "The annotation of an image is its label set, in the order of ChestX-ray14's own list; "
+        "the official train, validation and test membership is kept. The test rows are read once, "
+        "by the last step.\n",
         step(
             "cascade run data=nih data.root=$DATA/nih experiment=nih14_squeezenet "
             f"encoder.weights={WEIGHTS} out=nih"
@@ -69,11 +72,12 @@ def main() -> None:
 
 
 READING = """\
-A row whose header or picture speaks against a frontal chest radiograph is `doubtful`: its draft is withheld
-and the reason stands beside it; the probabilities stay in the row. `unlike` is the distance from the space
-that the training pictures span, in units of the limit that 99.5% of the validation pictures keep with a
-tenth to spare: a lateral view is far from the frontal ones that NIH has. The network saw 778 radiographs
-of 320 pixels: read its drafts as a test of the plumbing, and its scores as what so little data gives.
+A row whose header or picture speaks against a frontal chest radiograph is `doubtful`: its draft is
+withheld and the reason stands beside it; the probabilities stay in the row. `unlike` is the distance
+from the space that the training pictures span, in units of the limit that 99.5% of the validation
+pictures keep with a tenth to spare: a lateral view is far from the frontal ones that NIH has. The
+network saw 778 radiographs of 320 pixels: read its drafts as a test of the plumbing, and its scores
+as what so little data gives.
 """
 
 

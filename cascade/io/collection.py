@@ -122,7 +122,9 @@ class Collection:
                 raise InputError(f"{key} {twice.iloc[0]!r} occurs twice ({len(twice)} repeated)")
         strangers = set(self.images["study_id"]) - set(self.studies["study_id"])
         if strangers:
-            raise InputError(f"image of an unknown study {min(strangers)!r} ({len(strangers)} such)")
+            raise InputError(
+                f"image of an unknown study {min(strangers)!r} ({len(strangers)} such)"
+            )
         self._validate_names(self.images["view"], VIEWS, "view")
         splits = self.studies["split"].dropna()
         self._validate_names(splits, SPLITS, "split")

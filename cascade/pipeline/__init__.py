@@ -1,1 +1,1 @@
-"""The stages and the loop of the cascade, closed on disk: every stage can be rerun, killed, resumed."""
+"""The stages and the loop of the cascade, closed on disk: each can be rerun, killed, resumed."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +14,8 @@ from cascade.data.cache import ImageCache
 from cascade.data.datasets import StudyDataset, StudyRecords
 from cascade.data.transforms import to_unit
 from cascade.errors import InputError
-from cascade.evaluation.systems import Rows, System, Training
 from cascade.evaluation.scoring import Evaluation, evaluate
+from cascade.evaluation.systems import Rows, System, Training
 from cascade.evaluation.tables import write_evaluation
 from cascade.inference.bundle import read_bundle
 from cascade.io.files import atomic_path
@@ -85,7 +84,9 @@ def assess(
     batch = int(settings["generator"]["feature_batch_size"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows_of = {name: _written(context.records(name)) for name in ("train", "val", split)}
-    datasets = {name: StudyDataset(records, context.cache, table) for name, records in rows_of.items()}
+    datasets = {
+        name: StudyDataset(records, context.cache, table) for name, records in rows_of.items()
+    }
     scored = rows_of[split]
     systems = []
     features: dict[str, np.ndarray] = {}
@@ -93,7 +94,8 @@ def assess(
         reader, facts = read_bundle(path)
         if facts["target"] != settings["generator"]["target"]:
             raise InputError(
-                f"{path} writes {facts['target']}: evaluate it with generator.target={facts['target']}"
+                f"{path} writes {facts['target']}: evaluate it with "
+                f"generator.target={facts['target']}"
             )
         if facts["image_size"] != context.cache.size:
             raise InputError(
@@ -104,7 +106,9 @@ def assess(
             raise InputError(f"{path} was trained on other labels than this label table's")
         found, probabilities, drafts = read_records(reader, datasets[split], batch, device, name)
         systems.append(System(name, drafts, probabilities[reader.diseases]))
-        write_predictions(out / "predictions" / name.replace(" ", "-"), scored, drafts, probabilities)
+        write_predictions(
+            out / "predictions" / name.replace(" ", "-"), scored, drafts, probabilities
+        )
         if path == list(bundles.values())[-1]:
             features[split] = found
             features["train"] = read_records(

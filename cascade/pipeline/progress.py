@@ -11,8 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextlib.contextmanager
-def progress_bar(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, total) that moves a bar; the bar leaves nothing when nothing came."""
+def progress_bar(
+    description: str, total: int | None = None
+) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function of (done, total) that moves a bar, shown once something came."""
     console = Console(file=sys.stderr)
     columns = (
         TextColumn("{task.description}"),

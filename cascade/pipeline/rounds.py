@@ -55,7 +55,8 @@ def run_cascade(settings: Settings, out: str | Path) -> list[Path]:
 
     first = out / "round-1" / "labels"
     table = read_label_table(first) if first.is_dir() else mine(settings, collection, first)
-    say(f"{len(table.labels)} labels: {', '.join(table.names[:12])}{' ...' * (len(table.labels) > 12)}")
+    more = " ..." if len(table.labels) > 12 else ""
+    say(f"{len(table.labels)} labels: {', '.join(table.names[:12])}{more}")
     bundles: list[Path] = []
     for number in range(1, rounds + 1):
         bundles.append(_round(context, table, out, number, bundles[-1] if bundles else None))

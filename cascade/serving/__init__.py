@@ -1,1 +1,1 @@
-"""The assistant, a web page over a model bundle. Not furnished yet: the door stands for a later issue."""
+"""The assistant, a web page over a model bundle. Not furnished yet; only the door stands."""

@@ -1,8 +1,8 @@
 """Images a second through the training pipeline against a bare PyTorch loop on the same batches.
 
-Same network, optimizer, images and batch order; the pipeline reads them through the cache, the data
-module and Lightning, the bare loop holds them as a ready list of float tensors. Neither augments, so that
-the ratio is the pipeline's own cost. Runs alternate; medians of several.
+Same network, optimizer, images and batch size; the pipeline reads them through the cache, the data
+module and Lightning, the bare loop holds them as a ready list of float tensors. Neither augments,
+so that the ratio is the pipeline's own cost. Runs alternate; medians of several.
 """
 
 from __future__ import annotations
@@ -42,9 +42,11 @@ class Epoch(pl.Callback):
     seconds = 0.0
 
     def on_train_epoch_start(self, *_: object) -> None:
+        """Start the clock."""
         self.began = time.perf_counter()
 
     def on_train_epoch_end(self, *_: object) -> None:
+        """Stop it."""
         self.seconds = time.perf_counter() - self.began
 
 
@@ -133,7 +135,8 @@ def main() -> None:
     place = torch.cuda.get_device_name() if torch.cuda.is_available() else machine()["cpu"]
     report(
         "training",
-        f"{speed['pipeline']:.0f} images/s through the pipeline, {speed['bare']:.0f} in a bare loop, "
+        f"{speed['pipeline']:.0f} images/s through the pipeline, "
+        f"{speed['bare']:.0f} in a bare loop, "
         f"ratio {ratio:.2f} ({options.encoder}, {options.size} px, batch {options.batch_size}, "
         f"medians of {options.repeats}; {place})",
         {

@@ -7,7 +7,7 @@ from cascade.io.collection import Collection, Image, Study
 
 @pytest.fixture
 def collection(tmp_path):
-    """Three studies: frontal and lateral, frontal only, lateral only; one file missing, one broken."""
+    """Three studies: two views, frontal only, lateral only; one file missing, one broken."""
     for name, value in (("a0", 10), ("a1", 20), ("b0", 30), ("c0", 40)):
         pixels = np.full((8, 8), value, dtype=np.uint8)
         pixels[0, 0], pixels[0, 1] = 0, 255  # pictures are stretched over their range
