@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cascade.pipeline.stages import current_commit
+from cascade.pipeline.collecting import current_commit
 
 CASCADE = str(Path(sys.executable).with_name("cascade"))
 CONTROLS = {
@@ -98,9 +98,11 @@ def main() -> None:
 # Does the second round help, and is it the contexts?
 
 Written by `scripts/controls` on {datetime.date.today()}, commit {current_commit()},
-{os.cpu_count()} CPU cores. Phantom collection, test split: {meta["studies"]} studies of {meta["patients"]} patients;
+{os.cpu_count()} CPU cores. Phantom collection, test split: {meta["studies"]} studies of
+{meta["patients"]} patients;
 {meta["training studies"]} training and {meta["validation studies"]} validation studies;
-seed {meta["seed"]}. 95% bootstrap intervals by patient, {meta["resamples"]} resamples; tokeniser {meta["tokenizer"]}.
+seed {meta["seed"]}. 95% bootstrap intervals by patient, {meta["resamples"]} resamples;
+tokeniser {meta["tokenizer"]}.
 
 `cascade demo` took {seconds:.0f} s; the largest of its processes held {memory:.2f} GiB.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from cascade import RESEARCH_NOTICE
-from cascade.pipeline.stages import current_commit
+from cascade.pipeline.collecting import current_commit
 
 CASCADE = str(Path(sys.executable).with_name("cascade"))
 WEIGHTS = "$DATA/weights/squeezenet1_1_imagenet_features.safetensors"
@@ -73,11 +73,13 @@ def main() -> None:
 
 READING = """\
 A row whose header or picture speaks against a frontal chest radiograph is `doubtful`: its draft is
-withheld and the reason stands beside it; the probabilities stay in the row. `unlike` is the distance
-from the space that the training pictures span, in units of the limit that 99.5% of the validation
-pictures keep with a tenth to spare: a lateral view is far from the frontal ones that NIH has. The
-network saw 778 radiographs of 320 pixels: read its drafts as a test of the plumbing, and its scores
-as what so little data gives.
+withheld and the reason stands beside it; the probabilities stay in the row. `unlike` is the
+distance from the space that the training pictures span, in units of the limit that 99.5% of the validation
+pictures keep with a tenth to spare. It finds test patterns. It does not tell the lateral Open-i
+views, which have no header to say so, from the frontal ones that NIH has, nor the film whose tag
+alone was flipped; they are drafted. `test1.dcm` repeats `dx_no_view.dcm` and has its row. The
+network saw 778 radiographs of 320 pixels: read its drafts as a test of the plumbing, and its
+scores as what so little data gives.
 """
 
 

@@ -33,7 +33,7 @@ def run(config: DictConfig) -> None:
     from rich.table import Table
 
     from cascade.io.collection import read_collection
-    from cascade.pipeline.stages import mine
+    from cascade.pipeline.collecting import mine
 
     out = new_output_directory()
     table = mine(settings, read_collection(existing(settings, "collection")), out)

@@ -33,7 +33,7 @@ def run(config: DictConfig) -> None:
     from cascade.cli.support import new_output_directory, plain
 
     settings = plain(config)
-    from cascade.pipeline.stages import prepare
+    from cascade.pipeline.collecting import prepare
 
     out = new_output_directory()
     prepare(settings, out)

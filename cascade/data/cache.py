@@ -14,12 +14,13 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from cascade.errors import InputError
+from cascade.errors import CascadeError, InputError
 from cascade.io.collection import Collection
 from cascade.io.files import atomic_directory, read_json, write_json
 from cascade.io.image import read_radiograph, resize
@@ -64,8 +65,14 @@ def _decode_all(tasks: Sequence[tuple[str, int]], workers: int) -> Iterator[np.n
     if workers <= 1:
         yield from map(_decode, tasks)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_decode, tasks, chunksize=16)
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(_decode, tasks, chunksize=16)
+    except BrokenProcessPool as error:
+        raise CascadeError(
+            "a process that decodes images died (out of memory, or a file breaks its decoder): "
+            "data.workers=0 decodes in this process"
+        ) from error
 
 
 def _key(collection: Collection, paths: Sequence[str], size: int) -> str:

@@ -40,6 +40,9 @@ FORMAT_VERSION = 1
 _MOST_REASONS = 100
 
 
+LATERAL = ("a lateral view by its header: one image at a time is read as a frontal view",)
+
+
 @dataclasses.dataclass(frozen=True)
 class Summary:
     """What became of an archive: ``found == annotated + sum(failed.values()) + skipped``.
@@ -314,7 +317,8 @@ class _Run:
         if isinstance(prediction, str):
             return failed_row(item.path, self._model, prediction, **item.about)
         try:
-            return predicted_row(item.path, self._model, prediction, image.doubts, **item.about)
+            doubts = image.doubts + (LATERAL if image.view == "lateral" else ())
+            return predicted_row(item.path, self._model, prediction, doubts, **item.about)
         except ValueError as error:
             return failed_row(item.path, self._model, safe_reason(error), **item.about)
 

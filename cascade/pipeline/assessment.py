@@ -21,8 +21,9 @@ from cascade.inference.bundle import read_bundle
 from cascade.io.files import atomic_path
 from cascade.labels.table import LabelTable
 from cascade.models.reader import Reader
+from cascade.pipeline.collecting import current_commit
 from cascade.pipeline.progress import progress_bar
-from cascade.pipeline.stages import Context, current_commit
+from cascade.pipeline.stages import Context
 from cascade.training.classifier import disease_truth
 
 log = logging.getLogger(__name__)

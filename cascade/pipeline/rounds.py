@@ -12,13 +12,12 @@ from cascade.inference.bundle import read_bundle
 from cascade.io.collection import read_collection
 from cascade.io.files import atomic_directory, read_json, write_json
 from cascade.labels.table import LabelTable, read_label_table
+from cascade.pipeline.collecting import mine, prepare
 from cascade.pipeline.progress import say
 from cascade.pipeline.settings import claim_run
 from cascade.pipeline.stages import (
     Context,
-    mine,
     open_images,
-    prepare,
     relabel_round,
     train_classifier,
     train_generator,
@@ -31,8 +30,8 @@ def run_cascade(settings: Settings, out: str | Path) -> list[Path]:
     """Run the whole cascade into a directory; finished stages of an earlier try are kept.
 
     Writes ``collection/`` (unless ``collection=`` names one), ``round-N/labels``,
-    ``round-N/classifier``, ``round-N/generator``, and at the end ``model/``: the bundle of the round
-    that scores best on validation.
+    ``round-N/classifier``, ``round-N/generator``, and at the end ``model/``: the bundle of the
+    round that scores best on validation.
 
     Returns:
         The whole bundle of each round.

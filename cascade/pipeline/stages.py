@@ -1,93 +1,31 @@
-"""The stages: prepare, mine, train, relabel. Each writes a directory, whole or not at all."""
+"""The stages that train: classifier, generator, relabelling. Each can be killed and resumed."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cascade import __version__
 from cascade.data.cache import ImageCache, build_cache
 from cascade.data.datasets import StudyDataset, study_records
-from cascade.data.splits import assign_splits, check_fractions
 from cascade.errors import InputError
 from cascade.inference.bundle import read_bundle, write_bundle
-from cascade.io.collection import Collection, read_collection, write_collection
-from cascade.labels.patterns import mine_patterns, mine_terms
+from cascade.io.collection import Collection, read_collection
 from cascade.labels.table import LabelTable, read_label_table, write_label_table
 from cascade.models.reader import Reader
-from cascade.pipeline.progress import progress_bar, say
+from cascade.pipeline.collecting import current_commit
+from cascade.pipeline.progress import progress_bar
 from cascade.pipeline.settings import claim_run
-from cascade.pipeline.sources import read_source
 from cascade.relabel.composite import relabel
 from cascade.training.fit import count_parameters, extract_features, fit_classifier, fit_generator
 
 log = logging.getLogger(__name__)
 
 Settings = Mapping[str, Any]
-
-
-def current_commit() -> str:
-    """The checkout's short commit, with ``+`` where it has changes; the version outside a checkout."""
-    folder = Path(__file__).resolve().parent
-    try:
-        describe = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-        done = subprocess.run(describe, cwd=folder, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return f"v{__version__}"
-    return done.stdout.strip() if done.returncode == 0 else f"v{__version__}"
-
-
-def prepare(settings: Settings, out: str | Path) -> Collection:
-    """Read a raw download into a collection, split by patient.
-
-    Raises:
-        InputError: the source is missing or holds no study.
-    """
-    out = Path(out)
-    check_fractions(settings["split"]["fractions"])  # before the reading, which may take minutes
-    collection, rejected = read_source(settings["data"], out)
-    collection = assign_splits(
-        collection,
-        fractions=tuple(settings["split"]["fractions"]),
-        seed=int(settings["split"]["seed"]),
-    )
-    collection.info["made_by"] = {"program": f"cascade {__version__}", "commit": current_commit()}
-    write_collection(collection, out)
-    counts = collection.counts
-    say(
-        f"{counts['studies']} studies of {counts['patients']} patients; "
-        f"{counts['images_found']} of {counts['images_named']} named images found"
-    )
-    splits = collection.studies["split"].value_counts(dropna=False).to_dict()
-    say("splits by patient: " + ", ".join(f"{name or 'none'} {n}" for name, n in splits.items()))
-    if rejected:
-        import pandas as pd
-
-        pd.DataFrame(rejected, columns=["file", "reason"]).to_csv(out / "rejected.csv", index=False)
-        say(f"{len(rejected)} file(s) rejected: {out / 'rejected.csv'} gives the reasons")
-    return collection
-
-
-def mine(settings: Settings, collection: Collection, out: str | Path) -> LabelTable:
-    """Mine a collection's annotations into a label table.
-
-    Raises:
-        InputError: no label passes the threshold, or the rule's name is unknown.
-    """
-    options = dict(settings["labels"])
-    rule = options.pop("rule")
-    rules: dict[str, Callable[..., LabelTable]] = {"patterns": mine_patterns, "terms": mine_terms}
-    if rule not in rules:
-        raise InputError(f"unknown labels.rule {rule!r}, expected one of {sorted(rules)}")
-    table = rules[rule](collection, **options)
-    write_label_table(table, out)
-    return table
 
 
 def open_images(
@@ -200,8 +138,8 @@ def relabel_round(context: Context, table: LabelTable, bundle: Path, out: Path) 
         raise InputError(f"{bundle} has no decoder: relabelling needs a generator's bundle")
     if facts["target"] != "annotation":
         raise InputError(
-            f"{bundle} writes {facts['target']}: joint contexts are read from annotations, train it "
-            "with generator.target=annotation"
+            f"{bundle} writes {facts['target']}: joint contexts are read from annotations, "
+            "train it with generator.target=annotation"
         )
     study_ids: list[str] = []
     texts: list[str] = []

@@ -1,0 +1,79 @@
+"""From a raw download to a collection, and from a collection to labels. Needs no torch."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cascade import __version__
+from cascade.data.splits import assign_splits, check_fractions
+from cascade.errors import InputError
+from cascade.io.collection import Collection, write_collection
+from cascade.io.files import atomic_path
+from cascade.labels.patterns import mine_patterns, mine_terms
+from cascade.labels.table import LabelTable, write_label_table
+from cascade.pipeline.progress import say
+from cascade.pipeline.sources import read_source
+
+Settings = Mapping[str, Any]
+
+
+def current_commit() -> str:
+    """The checkout's short commit, ``+`` where it has changes; outside a checkout the version."""
+    folder = Path(__file__).resolve().parent
+    try:
+        describe = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+        done = subprocess.run(describe, cwd=folder, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return f"v{__version__}"
+    return done.stdout.strip() if done.returncode == 0 else f"v{__version__}"
+
+
+def prepare(settings: Settings, out: str | Path) -> Collection:
+    """Read a raw download into a collection, split by patient.
+
+    Raises:
+        InputError: the source is missing or holds no study.
+    """
+    out = Path(out)
+    check_fractions(settings["split"]["fractions"])  # before the reading, which may take minutes
+    collection, rejected = read_source(settings["data"], out)
+    collection = assign_splits(
+        collection,
+        fractions=tuple(settings["split"]["fractions"]),
+        seed=int(settings["split"]["seed"]),
+    )
+    collection.info["made_by"] = {"program": f"cascade {__version__}", "commit": current_commit()}
+    write_collection(collection, out)
+    counts = collection.counts
+    say(
+        f"{counts['studies']} studies of {counts['patients']} patients; "
+        f"{counts['images_found']} of {counts['images_named']} named images found"
+    )
+    splits = collection.studies["split"].value_counts(dropna=False).to_dict()
+    say("splits by patient: " + ", ".join(f"{name or 'none'} {n}" for name, n in splits.items()))
+    if rejected:
+        with atomic_path(out / "rejected.csv") as partial:
+            pd.DataFrame(rejected, columns=["file", "reason"]).to_csv(partial, index=False)
+        say(f"{len(rejected)} file(s) rejected: {out / 'rejected.csv'} gives the reasons")
+    return collection
+
+
+def mine(settings: Settings, collection: Collection, out: str | Path) -> LabelTable:
+    """Mine a collection's annotations into a label table.
+
+    Raises:
+        InputError: no label passes the threshold, or the rule's name is unknown.
+    """
+    options = dict(settings["labels"])
+    rule = options.pop("rule")
+    rules: dict[str, Callable[..., LabelTable]] = {"patterns": mine_patterns, "terms": mine_terms}
+    if rule not in rules:
+        raise InputError(f"unknown labels.rule {rule!r}, expected one of {sorted(rules)}")
+    table = rules[rule](collection, **options)
+    write_label_table(table, out)
+    return table
