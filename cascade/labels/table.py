@@ -38,6 +38,26 @@ class Label:
     description: str = ""
 
 
+def disease_owners(labels: Sequence[Label]) -> list[int]:
+    """For each label the index of the disease that it speaks for, in order of first appearance.
+
+    Where a disease stands beside its contexts, it speaks for itself and they for nothing (-1).
+
+    >>> opacity = Label("opacity", "opacity")
+    >>> contexts = [Label("opacity#1", "opacity"), Label("nodule#1", "nodule")]
+    >>> disease_owners([opacity, *contexts])
+    [0, -1, 1]
+    """
+    diseases = list(dict.fromkeys(label.disease for label in labels))
+    whole = {label.disease for label in labels if label.name == label.disease}
+    return [
+        -1
+        if label.disease in whole and label.name != label.disease
+        else diseases.index(label.disease)
+        for label in labels
+    ]
+
+
 @dataclasses.dataclass
 class LabelTable:
     """Labels of studies.

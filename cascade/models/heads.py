@@ -64,11 +64,11 @@ def disease_probabilities(
     """Merge the labels of each disease (its contexts) into the disease's probability.
 
     Exclusive labels add up. Otherwise the largest context stands for the disease: the contexts are
-    parts of one finding, not independent events.
+    parts of one finding, not independent events. A label without an owner takes no part.
 
     Args:
         label_probabilities: ``(B, K)``.
-        owners: for each label the index of its disease.
+        owners: for each label the index of the disease it speaks for, -1 for none.
         num_diseases: number of diseases ``C``.
         exclusive: whether the labels exclude each other.
 
@@ -80,7 +80,12 @@ def disease_probabilities(
     >>> disease_probabilities(torch.tensor([[0.2, 0.5, 0.3]]), [0, 1, 1], 2, False)
     tensor([[0.2000, 0.5000]])
     """
-    index = torch.tensor(owners, device=label_probabilities.device).expand_as(label_probabilities)
+    speaking = [column for column, owner in enumerate(owners) if owner >= 0]
+    label_probabilities = label_probabilities[:, speaking]
+    chosen = torch.tensor(
+        [owners[column] for column in speaking], device=label_probabilities.device
+    )
+    index = chosen.expand_as(label_probabilities)
     out = label_probabilities.new_zeros(len(label_probabilities), num_diseases)
     reduce = "sum" if exclusive else "amax"
     return out.scatter_reduce(1, index, label_probabilities, reduce, include_self=True)

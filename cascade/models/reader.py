@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cascade.labels.table import Label
+from cascade.labels.table import Label, disease_owners
 from cascade.models.decoders import RecurrentDecoder
 from cascade.models.generation import Generated, generate
 from cascade.models.heads import StudyClassifier, disease_probabilities, probabilities
@@ -75,12 +75,12 @@ class Reader(nn.Module):
         self.first_word, self.max_length = first_word, max_length
         self.width, self.length_penalty = width, length_penalty
         self.diseases = list(dict.fromkeys(label.disease for label in labels))
-        self.owners = [self.diseases.index(label.disease) for label in labels]
+        self.owners = disease_owners(labels)
 
     def _prefixes(self, scores: Tensor) -> list[list[int]] | None:
         if self.first_word == "free" or self.vocabulary is None:
             return None
-        names = [self.diseases[self.owners[index]] for index in scores.argmax(dim=1).tolist()]
+        names = [self.labels[index].disease for index in scores.argmax(dim=1).tolist()]
         # A disease that no training text names has no word: such a draft begins freely.
         return [[i for i in self.vocabulary.encode(name)[1:-1] if i != UNK] for name in names]
 

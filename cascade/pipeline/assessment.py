@@ -19,7 +19,7 @@ from cascade.evaluation.systems import Rows, System, Training
 from cascade.evaluation.tables import write_evaluation
 from cascade.inference.bundle import read_bundle
 from cascade.io.files import atomic_path
-from cascade.labels.table import LabelTable
+from cascade.labels.table import LabelTable, disease_owners
 from cascade.models.reader import Reader
 from cascade.pipeline.collecting import current_commit
 from cascade.pipeline.progress import progress_bar
@@ -117,8 +117,9 @@ def assess(
             )[0]
 
     def truth(name: str) -> pd.DataFrame:
-        owners = [table.diseases.index(label.disease) for label in table.labels]
-        merged = disease_truth(datasets[name].labels, owners, len(table.diseases))
+        merged = disease_truth(
+            datasets[name].labels, disease_owners(table.labels), len(table.diseases)
+        )
         return pd.DataFrame(merged.numpy(), columns=table.diseases)
 
     def image(index: int) -> np.ndarray:

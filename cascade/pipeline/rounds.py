@@ -71,9 +71,11 @@ def _round(
     if previous is not None:
         table = relabel_round(context, base, previous, folder / "labels")
         say(f"round {number}: {len(base.labels)} labels became {len(table.labels)} contexts")
-    say(f"round {number}: training the classifier on {len(table.labels)} labels")
+    stages = [folder / "classifier" / "model", folder / "generator" / "model"]
+    done = [" (done already)" * stage.is_dir() for stage in stages]
+    say(f"round {number}: training the classifier on {len(table.labels)} labels{done[0]}")
     classifier = train_classifier(context, table, folder / "classifier", previous)
-    say(f"round {number}: training the generator")
+    say(f"round {number}: training the generator{done[1]}")
     return train_generator(context, table, classifier, folder / "generator")
 
 

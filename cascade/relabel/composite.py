@@ -61,7 +61,8 @@ def relabel(
         is_train: ``(N,)`` bool.
         options: ``rule``, ``min_cases``, ``cases_per_cluster``, ``min_cluster``, and ``shuffle``:
             True deals the studies of a disease to clusters of the same sizes at random, the control
-            that tells whether the contexts matter.
+            that tells whether the contexts matter. ``keep_whole``: in a table of many labels a
+            disease stays a label beside its contexts; otherwise, as in the paper, they replace it.
         seed: of k-means and of the shuffling.
 
     Returns:
@@ -111,6 +112,9 @@ def relabel(
         of_study = np.array(
             [cluster_of[position[s]] if s in position else -1 for s in table.values.index]
         )
+        if options.get("keep_whole") and not table.exclusive:
+            labels.append(Label(disease, disease, "whole, beside its contexts"))
+            columns[disease] = values
         for number in range(len(found.centres)):
             name = f"{disease}#{number + 1}"
             own = [

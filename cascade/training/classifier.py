@@ -36,7 +36,7 @@ class ClassifierModule(pl.LightningModule):
         Args:
             network: trained in place.
             exclusive: softmax or sigmoid.
-            owners: for each label the index of its disease.
+            owners: of ``disease_owners``.
             optimizer: arguments of ``create_optimizer``.
         """
         super().__init__()
@@ -46,16 +46,25 @@ class ClassifierModule(pl.LightningModule):
         self._scores: list[Tensor] = []
         self._truth: list[Tensor] = []
 
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Diseases, and beside them their contexts with as much weight in all."""
+        beside = [column for column, owner in enumerate(self.owners) if owner < 0]
+        if not beside:
+            return label_loss(logits, labels, self.exclusive)
+        speaking = [column for column, owner in enumerate(self.owners) if owner >= 0]
+        first = label_loss(logits[:, speaking], labels[:, speaking], self.exclusive)
+        return first + label_loss(logits[:, beside], labels[:, beside], self.exclusive)
+
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The label loss of a batch."""
-        loss = label_loss(self.network(batch.images, batch.views), batch.labels, self.exclusive)
+        loss = self._loss(self.network(batch.images, batch.views), batch.labels)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.study_ids))
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Collect scores."""
         logits = self.network(batch.images, batch.views)
-        loss = label_loss(logits, batch.labels, self.exclusive)
+        loss = self._loss(logits, batch.labels)
         self.log("val/loss", loss, batch_size=len(batch.study_ids), prog_bar=True)
         self._scores.append(probabilities(logits.float(), self.exclusive).cpu())
         self._truth.append(batch.labels.cpu())

@@ -26,7 +26,7 @@ from cascade.data.datamodule import StudyDataModule, sampling_weights
 from cascade.data.datasets import StudyDataset, StudyRecords
 from cascade.data.transforms import Augment, to_unit
 from cascade.errors import CascadeError, InputError
-from cascade.labels.table import NORMAL, LabelTable
+from cascade.labels.table import NORMAL, LabelTable, disease_owners
 from cascade.metrics.nlg import annotation_words, report_words
 from cascade.models.decoders import create_decoder
 from cascade.models.encoders import create_encoder, load_weights
@@ -210,8 +210,9 @@ def fit_classifier(
         network.dropout.p = float(options["dropout"])
         network.encoder.unfreeze(settings["encoder"].get("unfreeze"))
     network.train()
-    owners = [table.diseases.index(label.disease) for label in table.labels]
-    module = ClassifierModule(network, table.exclusive, owners, options["optimizer"])
+    module = ClassifierModule(
+        network, table.exclusive, disease_owners(table.labels), options["optimizer"]
+    )
     epochs = int(options["epochs"] if start_from is None else options["next_epochs"])
     with _quiet_lightning():
         score = _train(module, data, Path(directory), settings, epochs, "val/auroc")
@@ -232,12 +233,17 @@ def _labelled(records: StudyRecords, table: LabelTable, split: str) -> StudyReco
 
 
 def _weights(dataset: StudyDataset, table: LabelTable, balance: str) -> np.ndarray | None:
-    """Sampling weights, or None where every study counts alike."""
+    """Sampling weights by the diseases, or None where every study counts alike.
+
+    Contexts beside their diseases do not count: nearly every abnormal study has a rare context.
+    """
     if balance == "none":
         return None
-    normal = table.names.index(NORMAL) if NORMAL in table.names else None
+    speaking = [column for column, owner in enumerate(disease_owners(table.labels)) if owner >= 0]
+    names = [table.names[column] for column in speaking]
+    normal = names.index(NORMAL) if NORMAL in names else None
     try:
-        return sampling_weights(dataset.labels.numpy(), balance, normal)
+        return sampling_weights(dataset.labels[:, speaking].numpy(), balance, normal)
     except ValueError as error:
         raise InputError(str(error)) from error
 
