@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cascade.errors import InputError
-from cascade.labels.table import Label, LabelTable
+from cascade.labels.table import Label, LabelTable, disease_owners
 from cascade.models.decoders import create_decoder
 from cascade.relabel import composite
 from cascade.relabel.cluster import Clusters
@@ -172,3 +172,20 @@ def test_a_description_tells_what_differs():
 
 def test_where_nothing_differs_the_common_pieces_are_named():
     assert describe(["nodule/left", "nodule/left"]) == "left 100%, nodule 100%"
+
+
+def test_a_disease_may_stay_beside_its_contexts():
+    arguments = make(options={**OPTIONS, "keep_whole": True})
+    made = relabel(**arguments)
+    assert made.names == ["normal", "opacity", "opacity#1", "opacity#2", "edema"]
+    assert made.values["opacity"].equals(arguments["table"].values["opacity"])
+    assert disease_owners(made.labels) == [0, 1, -1, -1, 2]
+    # read again, the whole disease is split, not its contexts
+    assert relabel(**{**arguments, "table": made}).values.equals(made.values)
+
+
+def test_exclusive_contexts_replace_their_disease_as_in_the_paper():
+    arguments = make(options={**OPTIONS, "keep_whole": True})
+    table = arguments["table"]
+    arguments["table"] = LabelTable(table.values, table.labels, True, table.rule)
+    assert "opacity" not in relabel(**arguments).names

@@ -5,7 +5,7 @@ import torch
 
 from cascade.data.datasets import Batch
 from cascade.models.encoders import create_encoder
-from cascade.models.heads import StudyClassifier
+from cascade.models.heads import StudyClassifier, disease_probabilities
 from cascade.training.classifier import ClassifierModule, disease_truth
 
 NAN = math.nan
@@ -84,3 +84,18 @@ def test_hyperparameters_are_plain_values():
         "owners": [0],
         "optimizer": {"name": "sgd", "lr": 0.1},
     }
+
+
+def test_contexts_beside_a_disease_weigh_as_much_as_the_diseases_and_do_not_score():
+    # logits 0 cost ln 2 each: the mean over diseases and the mean over contexts add up
+    logged = validated(
+        [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], [0, -1, -1]
+    )
+    first = (math.log(2) + math.log(1 + math.exp(-1))) / 2
+    assert logged["val/loss"] == pytest.approx(first + math.log(2))
+    assert logged["val/auroc"] == 1.0
+
+
+def test_a_context_does_not_speak_for_a_disease_that_stands_beside_it():
+    found = disease_probabilities(torch.tensor([[0.2, 0.9, 0.3]]), [0, -1, 1], 2, False)
+    assert found[0].tolist() == pytest.approx([0.2, 0.3])
