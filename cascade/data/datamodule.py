@@ -53,6 +53,19 @@ def sampling_weights(labels: np.ndarray, balance: str, normal: int | None = None
     return weights / weights.mean()
 
 
+def epoch_seed(seed: int, trainer: pl.Trainer | None) -> int:
+    """A seed for each epoch, so that a resumed run draws what an uninterrupted one would."""
+    return seed * 1_000_003 + (trainer.current_epoch if trainer is not None else 0)
+
+
+def training_sampler(count: int, weights: np.ndarray | None, seed: int) -> Sampler[int]:
+    """Shuffled, or drawn with replacement by weight ``(count,)``."""
+    generator = torch.Generator().manual_seed(seed)
+    if weights is None:
+        return RandomSampler(range(count), generator=generator)
+    return WeightedRandomSampler(weights.tolist(), count, generator=generator)
+
+
 class StudyDataModule(pl.LightningDataModule):
     """Train and validation batches; images reach the device as floats, augmented in training."""
 
@@ -85,17 +98,10 @@ class StudyDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled, or drawn by weight, from the seed and the epoch."""
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        seed = epoch_seed(self.seed, self.trainer)
         if self.augment is not None:
-            self.augment.generator.manual_seed(self.seed * 1_000_003 + epoch + 1)
-        sampler: Sampler[int]
-        if self.weights is None:
-            sampler = RandomSampler(self.train, generator=generator)
-        else:
-            sampler = WeightedRandomSampler(
-                self.weights.tolist(), len(self.train), generator=generator
-            )
+            self.augment.generator.manual_seed(seed + 1)
+        sampler = training_sampler(len(self.train), self.weights, seed)
         return self._loader(self.train, sampler, drop_last=len(self.train) >= 2 * self.batch_size)
 
     def val_dataloader(self) -> DataLoader:

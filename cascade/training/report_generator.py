@@ -15,8 +15,9 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset
 
+from cascade.data.datamodule import epoch_seed, training_sampler
 from cascade.metrics.nlg import corpus_bleu, exact_matches
 from cascade.models.losses import sequence_loss
 from cascade.models.reader import Reader
@@ -108,16 +109,9 @@ class FeatureDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled, or drawn by weight, from the seed and the epoch."""
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        self.train.generator.manual_seed(self.seed * 1_000_003 + epoch + 1)
-        sampler: Sampler[int]
-        if self.weights is None:
-            sampler = RandomSampler(self.train, generator=generator)
-        else:
-            sampler = WeightedRandomSampler(
-                self.weights.tolist(), len(self.train), generator=generator
-            )
+        seed = epoch_seed(self.seed, self.trainer)
+        self.train.generator.manual_seed(seed + 1)
+        sampler = training_sampler(len(self.train), self.weights, seed)
         return DataLoader(self.train, batch_size=self.batch_size, sampler=sampler, collate_fn=_pass)
 
     def val_dataloader(self) -> DataLoader:
