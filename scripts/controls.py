@@ -67,11 +67,12 @@ def differences(folder: Path) -> str:
 
 
 ADDED = """\
-The true contexts stand above the old labels' interval: here they add what longer training does not."""
+The true contexts stand above the old labels' interval: here they add what longer training does
+not."""
 NOT_ADDED = """\
-Read against the old labels, the true contexts add nothing that this run can show: none of the figures
-stands above the old labels' interval, and contexts dealt at random do as well. What the second round
-gains over the first comes of its further training."""
+Read against the old labels, the true contexts add nothing that this run can show: none of the
+figures stands above the old labels' interval, and contexts dealt at random do as well. What the
+second round gains over the first comes of its further training."""
 
 
 def verdict(demo: Path, old_labels: Path) -> str:
@@ -140,8 +141,8 @@ Round 2 less round 1, paired bootstrap:
 
 {verdict(demo, variants["the old labels again"])}
 
-One seed on drawn radiographs, which says nothing about real ones; `docs/real-data.md` has two rounds
-on NIH.
+One seed on drawn radiographs, which says nothing about real ones; `docs/real-data.md` has two
+rounds on NIH.
 """
     Path(sys.argv[1]).write_text(page, encoding="utf-8")
     print(f"wrote {sys.argv[1]}")
