@@ -77,9 +77,9 @@ is withheld and the reason stands beside it; the probabilities stay in the row. 
 distance from the space that the training pictures span, in units of the limit that 99.5% of the
 validation pictures keep with a tenth to spare. It finds test patterns. It does not tell the
 lateral Open-i views, which have no header to say so, from the frontal ones that NIH has, nor the
-film whose tag alone was flipped; they are drafted. `test1.dcm` repeats `dx_no_view.dcm` and has
-its row. The network saw 778 radiographs of 320 pixels: read its drafts as a test of the plumbing,
-and its scores as what so little data gives.
+film whose tag alone was flipped; they are drafted. `test1.dcm` repeats `dx_no_view.dcm` and its
+row says so, with the same probabilities. The network saw 778 radiographs of 320 pixels: read its
+drafts as a test of the plumbing, and its scores as what so little data gives.
 """
 
 

@@ -165,10 +165,21 @@ class Journal:
         self._write("".join(lines))
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """All rows, by path; only their places are held in memory."""
+        """All rows, by path; only their places are held in memory.
+
+        A duplicate has the probabilities of the image that it repeats.
+        """
         for path in sorted(self.done):
-            self._stream.seek(self.done[path])
-            yield json.loads(self._stream.readline())["row"]
+            record = self._read(path)
+            first = self.instances.get(record["instance"])
+            if record["row"]["status"] == "duplicate" and first is not None:
+                record["row"]["probabilities"] = self._read(first)["row"]["probabilities"]
+            yield record["row"]
+
+    def _read(self, path: str) -> dict[str, Any]:
+        self._stream.seek(self.done[path])
+        record: dict[str, Any] = json.loads(self._stream.readline())
+        return record
 
     def remove(self) -> None:
         """Delete the journal, once the results stand on their own."""

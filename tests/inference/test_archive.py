@@ -216,6 +216,7 @@ def test_a_duplicate_is_annotated_once(tmp_path):
     first, second = rows_of(tmp_path / "out")
     assert (first["status"], second["status"]) == ("draft", "duplicate")
     assert second["reason"] == "same SOP Instance UID as a.dcm"
+    assert second["probabilities"] == first["probabilities"] != {}
 
 
 def test_other_pixels_of_one_uid_are_annotated_too(tmp_path):
