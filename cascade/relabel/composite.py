@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from cascade.errors import InputError
@@ -17,6 +18,7 @@ from cascade.models.decoders import RecurrentDecoder
 from cascade.relabel.cluster import cluster, cluster_counts
 from cascade.relabel.contexts import disease_texts, joint_contexts
 from cascade.text.vocabulary import Vocabulary
+from cascade.training.classifier import disease_truth
 
 
 def describe(texts: Sequence[str], words: int = 4) -> str:
@@ -139,14 +141,8 @@ def relabel(
 
 
 def _by_disease(table: LabelTable) -> dict[str, np.ndarray]:
-    """Each disease's values, its contexts merged: present if any is, unknown if none is known."""
-    merged: dict[str, np.ndarray] = {}
-    array = table.values.to_numpy()
-    for disease in table.diseases:
-        part = array[:, [i for i, label in enumerate(table.labels) if label.disease == disease]]
-        value = np.full(len(array), np.nan, dtype=np.float32)
-        value[(part == 0).any(axis=1)] = 0.0
-        value[(part == -1).any(axis=1)] = -1.0
-        value[(part == 1).any(axis=1)] = 1.0
-        merged[disease] = value
-    return merged
+    """Each disease's values over all its labels: the whole, where it has one, and its contexts."""
+    owners = [table.diseases.index(label.disease) for label in table.labels]
+    values = torch.from_numpy(table.values.to_numpy(dtype=np.float32, copy=True))
+    merged = disease_truth(values, owners, len(table.diseases)).numpy()
+    return dict(zip(table.diseases, merged.T, strict=True))
