@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from cascade.errors import InputError
 from cascade.io.files import atomic_directory, atomic_path, read_json, write_json
@@ -21,25 +23,43 @@ from cascade.io.files import atomic_directory, atomic_path, read_json, write_jso
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")
 VIEWS = ("frontal", "lateral", "unknown")
-STUDY_COLUMNS = (
-    "study_id",
-    "patient_id",
-    "findings",
-    "impression",
-    "indication",
-    "comparison",
-    "mesh",
-    "split",
-)
-IMAGE_COLUMNS = ("image_id", "study_id", "path", "view")
+_TERMS = pa.list_(pa.string())
+STUDY_SCHEMA = {
+    "study_id": pa.string(),
+    "patient_id": pa.string(),
+    "findings": pa.string(),
+    "impression": pa.string(),
+    "indication": pa.string(),
+    "comparison": pa.string(),
+    "mesh": _TERMS,
+    "mesh_automatic": _TERMS,
+    "labels": pa.map_(pa.string(), pa.float32()),
+    "split": pa.string(),
+}
+IMAGE_SCHEMA = {
+    "image_id": pa.string(),
+    "study_id": pa.string(),
+    "path": pa.string(),
+    "view": pa.string(),
+    "caption": pa.string(),
+}
+STUDY_COLUMNS = tuple(STUDY_SCHEMA)
+IMAGE_COLUMNS = tuple(IMAGE_SCHEMA)
+_EMPTY: dict[str, Any] = {"mesh_automatic": (), "labels": None, "caption": None}
+"""What a column holds where a collection, written by an earlier program, lacks it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
     """One examination as a reader yields it; texts are None where the source has none.
 
-    ``mesh`` holds the annotation's terms in the source's order and spelling; an empty tuple means
-    that nobody annotated the study, which is not the same as normal.
+    Attributes:
+        mesh: the annotation's terms in the source's order and spelling; an empty tuple means that
+            nobody annotated the study, which is not the same as normal.
+        mesh_automatic: terms that a program, not a person, gave the report; nothing is mined from
+            them.
+        labels: labels that the source itself gives by name, as CheXpert's do: 1 present, 0 absent,
+            -1 uncertain; a name left out is unmentioned. None where the source gives none.
     """
 
     study_id: str
@@ -50,16 +70,22 @@ class Study:
     comparison: str | None = None
     mesh: tuple[str, ...] = ()
     split: str | None = None
+    mesh_automatic: tuple[str, ...] = ()
+    labels: Mapping[str, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """One image of a study; ``path`` is None where the source names it but the file is missing."""
+    """One image of a study; ``path`` is None where the source names it but the file is missing.
+
+    ``caption`` is what the source prints below the image, None for nothing.
+    """
 
     image_id: str
     study_id: str
     path: str | None
     view: str = "unknown"
+    caption: str | None = None
 
 
 @dataclasses.dataclass
@@ -67,7 +93,8 @@ class Collection:
     """Studies and images.
 
     Attributes:
-        studies: one row a study, columns ``STUDY_COLUMNS``; ``mesh`` is a list of strings.
+        studies: one row a study, columns ``STUDY_COLUMNS``; ``mesh`` and ``mesh_automatic`` are
+            lists of strings, ``labels`` a dict by name, or None.
         images: one row an image, columns ``IMAGE_COLUMNS``; ``path`` is None where missing.
         image_root: the folder that ``images.path`` is relative to.
         info: what ``collection.json`` says: source, counts, how it was made.
@@ -91,11 +118,11 @@ class Collection:
         Raises:
             InputError: as ``validate``.
         """
-        study_rows = [dataclasses.astuple(study) for study in studies]
-        image_rows = [dataclasses.astuple(image) for image in images]
+        study_rows = [[getattr(study, name) for name in STUDY_COLUMNS] for study in studies]
+        image_rows = [[getattr(image, name) for name in IMAGE_COLUMNS] for image in images]
         study_table = pd.DataFrame(study_rows, columns=list(STUDY_COLUMNS), dtype=object)
-        study_table["mesh"] = [list(terms) for terms in study_table["mesh"]]
         image_table = pd.DataFrame(image_rows, columns=list(IMAGE_COLUMNS), dtype=object)
+        _plain(study_table)
         collection = cls(study_table, image_table, Path(image_root), dict(info or {}))
         collection.validate()
         return collection
@@ -180,11 +207,17 @@ def write_tables(collection: Collection, directory: Path, final: Path | None = N
     if root.count("..") > 3:  # far away: an absolute path survives moving the collection better
         root = str(collection.image_root.resolve())
     for name, table, columns in (
-        ("studies", collection.studies, STUDY_COLUMNS),
-        ("images", collection.images, IMAGE_COLUMNS),
+        ("studies", collection.studies, STUDY_SCHEMA),
+        ("images", collection.images, IMAGE_SCHEMA),
     ):
+        written = pa.table(
+            {
+                column: pa.array([_stored(value) for value in table[column]], type=kind)
+                for column, kind in columns.items()
+            }
+        )
         with atomic_path(directory / f"{name}.parquet") as partial:
-            table[list(columns)].to_parquet(partial, index=False)
+            pq.write_table(written, partial)
     info = {**collection.info, "format_version": FORMAT_VERSION, "image_root": root}
     write_json(directory / "collection.json", {**info, "counts": collection.counts})
 
@@ -216,8 +249,29 @@ def read_collection(directory: str | Path) -> Collection:
             raise InputError(f"{directory / name}.parquet cannot be read: {error}") from error
         tables.append(table.astype(object).where(table.notna(), None))
     studies, images = tables
-    if "mesh" in studies:
-        studies["mesh"] = [[] if terms is None else list(terms) for terms in studies["mesh"]]
+    for table, columns in ((studies, STUDY_COLUMNS), (images, IMAGE_COLUMNS)):
+        for column in columns:
+            if column not in table and column in _EMPTY:
+                table[column] = [_EMPTY[column]] * len(table)
+    _plain(studies)
     collection = Collection(studies, images, (directory / info["image_root"]).resolve(), info)
     collection.validate()
     return collection
+
+
+def _stored(value: Any) -> Any:
+    """A cell as Arrow takes it: a dict as its items, NaN as nothing."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    return None if isinstance(value, float) and value != value else value
+
+
+def _plain(studies: pd.DataFrame) -> None:
+    """Terms as lists and labels as dicts, in place, whatever Arrow or a reader made of them."""
+    for column in ("mesh", "mesh_automatic"):
+        if column in studies:
+            terms = [[] if cell is None else list(cell) for cell in studies[column]]
+            studies[column] = pd.Series(terms, index=studies.index, dtype=object)
+    if "labels" in studies:
+        labels = [None if cell is None else dict(cell) for cell in studies["labels"]]
+        studies["labels"] = pd.Series(labels, index=studies.index, dtype=object)

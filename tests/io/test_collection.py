@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from cascade.errors import InputError
@@ -80,3 +81,29 @@ def test_what_is_no_collection_is_named(tmp_path: Path):
     (tmp_path / "out/collection.json").write_text(json.dumps({**info, "format_version": 99}))
     with pytest.raises(InputError, match="format 99"):
         read_collection(tmp_path / "out")
+
+
+def test_labels_automatic_terms_and_captions_survive_the_disk(tmp_path):
+    studies = [
+        Study("a", "p", mesh_automatic=("effusion",), labels={"Edema": -1.0, "Mass": 1.0}),
+        Study("b", "p"),
+    ]
+    images = [Image("i", "a", None, caption="PA chest"), Image("j", "b", None)]
+    write_collection(Collection.build(studies, images, tmp_path), tmp_path / "c")
+    read = read_collection(tmp_path / "c")
+    assert read.studies["labels"].tolist() == [{"Edema": -1.0, "Mass": 1.0}, None]
+    assert read.studies["mesh_automatic"].tolist() == [["effusion"], []]
+    assert read.images["caption"].tolist() == ["PA chest", None]
+
+
+def test_a_collection_of_an_earlier_program_is_read(tmp_path):
+    write_collection(
+        Collection.build([Study("a", "p")], [Image("i", "a", None)], tmp_path), tmp_path / "c"
+    )
+    for name, new in (("studies", ["mesh_automatic", "labels"]), ("images", ["caption"])):
+        path = tmp_path / "c" / f"{name}.parquet"
+        pd.read_parquet(path).drop(columns=new).to_parquet(path)
+    read = read_collection(tmp_path / "c")
+    assert read.studies.loc[0, "mesh_automatic"] == []
+    assert read.studies.loc[0, "labels"] is None
+    assert read.images.loc[0, "caption"] is None
