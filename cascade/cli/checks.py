@@ -60,6 +60,8 @@ RULES: dict[str, Rule] = {
     "data.size": Rule(least=32, most=4096),
     "data.image_format": Rule(choices=("dicom", "png")),
     "labels.fit_on": Rule(choices=("train", "all")),
+    "labels.disease": Rule(choices=("finding", "paper")),
+    "labels.patterns": Rule(choices=("disease", "set")),
     "encoder.width": _ONE,
     "encoder.unfreeze": Rule(int),
     "decoder.embedding": _ONE,

@@ -9,21 +9,30 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cascade.errors import InputError
 from cascade.io.collection import SPLITS, Collection
-from cascade.labels.mesh import NORMAL, diseases_of
+from cascade.labels import hierarchy
+from cascade.labels.mesh import DISEASES, NORMAL, diseases_of, unknown_pieces
 from cascade.labels.table import Label, LabelTable
 
 FIT_ON = ("train", "all")
+PATTERNS = ("disease", "set")
 
 
 def mine_patterns(
-    collection: Collection, *, min_images: int = 30, fit_on: str = "train"
+    collection: Collection,
+    *,
+    min_images: int = 30,
+    fit_on: str = "train",
+    disease: str = "paper",
+    patterns: str = "disease",
+    overlap: bool = False,
 ) -> LabelTable:
     """One label a study, by the paper's rule (Shin et al. 2016).
 
@@ -36,21 +45,32 @@ def mine_patterns(
         min_images: a label needs more images than this.
         fit_on: ``train`` counts the images of training studies, ``all`` those of all, as the
             paper did.
+        disease: how a term names its disease, of ``cascade.labels.mesh.DISEASES``.
+        patterns: ``disease`` as above; ``set`` also takes several diseases that make up whole
+            annotations together, joined by ``; `` in the label's name.
+        overlap: the same labels are then given to every annotated study whose annotation holds the
+            pattern, among whatever else.
 
     Returns:
-        An exclusive table, normal first, then by falling count.
+        An exclusive table (with ``overlap`` one of many labels), normal first, then by falling
+        count.
 
     Raises:
-        InputError: no study is annotated, none is in training, or no pattern is frequent enough.
+        InputError: no study is annotated, none is in training, no pattern is frequent enough, or
+            an option is unknown.
     """
-    studies, diseases = _annotated(collection)
+    _known("patterns", patterns, PATTERNS)
+    studies, diseases = _annotated(collection, disease)
     fitting = _fitting(studies, fit_on)
     images = collection.images["study_id"].value_counts()
     of_study = studies["study_id"].map(images).fillna(0).astype(int)
+    whole = [_pattern(found, patterns) for found in diseases]
     counts: Counter[str] = Counter()
-    for found, fits, number in zip(diseases, fitting, of_study, strict=True):
-        if fits and len(found) == 1:
-            counts[found[0]] += int(number)
+    members: dict[str, frozenset[str]] = {}
+    for found, name, fits, number in zip(diseases, whole, fitting, of_study, strict=True):
+        if fits and name:
+            counts[name] += int(number)
+            members[name] = frozenset(found)
     names = _ordered({name: count for name, count in counts.items() if count > min_images})
     if not names:
         best = max(counts.values(), default=0)
@@ -59,19 +79,27 @@ def mine_patterns(
             f"on {best}): lower labels.min_images"
         )
     values = np.full((len(studies), len(names)), np.nan, dtype=np.float32)
-    column = {name: index for index, name in enumerate(names)}
-    for row, found in enumerate(diseases):
-        if len(found) == 1 and found[0] in column:
-            values[row] = 0
-            values[row, column[found[0]]] = 1
+    for row, (found, name) in enumerate(zip(diseases, whole, strict=True)):
+        if overlap and found:
+            said = set(_without_idle_normal(found))
+            values[row] = [members[pattern] <= said for pattern in names]
+        elif name in names:
+            values[row] = [pattern == name for pattern in names]
+    one = "this set of diseases" if patterns == "set" else "this one disease"
     rule = {
         "name": "patterns",
-        "text": "the whole annotation comes down to this one disease; other studies are unknown",
+        "text": f"the annotation holds {one}, among others; one that it does not hold is absent"
+        if overlap
+        else f"the whole annotation comes down to {one}; other studies are unknown",
         "min_images": min_images,
         "fit_on": fit_on,
+        "disease": disease,
+        "patterns": patterns,
+        "overlap": overlap,
         "images": {name: counts[name] for name in names},
+        **_unknown(studies),
     }
-    return _table(studies, names, values, exclusive=True, rule=rule)
+    return _table(studies, names, values, exclusive=not overlap, rule=rule)
 
 
 def mine_terms(
@@ -80,6 +108,9 @@ def mine_terms(
     min_studies: int = 20,
     fit_on: str = "train",
     include: Sequence[str] = (),
+    disease: str = "finding",
+    rollup: bool = False,
+    other: bool = True,
 ) -> LabelTable:
     """Many labels a study: each disease that its annotation names, and normal.
 
@@ -88,58 +119,95 @@ def mine_terms(
         min_studies: a label needs at least so many studies.
         fit_on: ``train`` counts training studies, ``all`` every study.
         include: diseases to label whatever their count.
+        disease: how a term names its disease, of ``cascade.labels.mesh.DISEASES``.
+        rollup: rare diseases are merged along ``cascade.labels.hierarchy`` instead of left out.
+        other: with ``rollup``, what reaches ``min_studies`` nowhere in the tree becomes the label
+            ``other findings``, if it is so many studies together; False leaves it out.
 
     Returns:
-        A table of many labels, normal first, then by falling count.
+        A table of many labels, normal first, then by falling count. ``rule["classes"]`` names the
+        members of each label that was rolled up.
 
     Raises:
-        InputError: no study is annotated, none is in training, no label is frequent enough, or no
-            study carries a label of ``include``.
+        InputError: no study is annotated, none is in training, no label is frequent enough, no
+            study carries a label of ``include``, or an option is unknown.
     """
-    studies, diseases = _annotated(collection)
-    # "normal" beside a finding says nothing of the finding and is no word on the whole
-    diseases = [[d for d in found if d != NORMAL or len(found) == 1] for found in diseases]
+    studies, diseases = _annotated(collection, disease)
+    diseases = [_without_idle_normal(found) for found in diseases]
     fitting = _fitting(studies, fit_on)
-    fitted = [found for found, fits in zip(diseases, fitting, strict=True) if fits]
-    counts = Counter(disease for found in fitted for disease in found)
-    known = {disease for found in diseases for disease in found}
-    wanted = [" ".join(name.lower().split()) for name in include]
-    for name in wanted:
-        if name not in known:
-            close = difflib.get_close_matches(name, sorted(known), n=3)
-            hint = f"; close: {', '.join(map(repr, close))}" if close else ""
-            raise InputError(f"no study carries the label {name!r}{hint}")
-    kept = {name: n for name, n in counts.items() if n >= min_studies or name in wanted}
-    kept |= {name: counts[name] for name in wanted}
-    names = _ordered(kept)
+    known = {name for found in diseases for name in found}
+    wanted = _wanted(include, known)
+    cases: dict[str, set[int]] = {name: set() for name in known}
+    for row, (found, fits) in enumerate(zip(diseases, fitting, strict=True)):
+        for name in found if fits else []:
+            cases[name].add(row)
+    classes: dict[str, tuple[str, ...]] = {}
+    if rollup:
+        apart = {NORMAL, *wanted}
+        rolled = _rolled({k: v for k, v in cases.items() if k not in apart}, min_studies, other)
+        classes = {name: members for name, members in rolled.classes.items() if members != (name,)}
+        cases = {
+            **{name: cases[name] for name in apart & known},
+            **{name: _union(cases, members) for name, members in rolled.classes.items()},
+        }
+    counts = {name: len(rows) for name, rows in cases.items()}
+    names = _ordered({k: n for k, n in counts.items() if n >= max(min_studies, 1) or k in wanted})
     if not names:
         best = max(counts.values(), default=0)
         raise InputError(
             f"no label is carried by at least {min_studies} {_of(fit_on)}studies (the most "
             f"frequent by {best}): lower labels.min_studies"
         )
-    column = {name: index for index, name in enumerate(names)}
-    values = np.zeros((len(studies), len(names)), dtype=np.float32)
-    for row, found in enumerate(diseases):
-        if not found:
-            values[row] = np.nan
-        for disease in found:
-            if disease in column:
-                values[row, column[disease]] = 1
     rule = {
         "name": "terms",
         "text": "the annotation is taken as complete: a disease that it does not name is absent",
         "min_studies": min_studies,
         "fit_on": fit_on,
         "include": wanted,
+        "disease": disease,
+        "rollup": rollup,
+        **({"other": other, "classes": _lists(classes)} if rollup else {}),
+        **_unknown(studies),
     }
+    label_of = _class_of(rule)
+    column = {name: index for index, name in enumerate(names)}
+    values = np.zeros((len(studies), len(names)), dtype=np.float32)
+    for row, found in enumerate(diseases):
+        if not found:
+            values[row] = np.nan
+        for name in found:
+            if label_of.get(name, name) in column:
+                values[row, column[label_of.get(name, name)]] = 1
     return _table(studies, names, values, exclusive=False, rule=rule)
 
 
-def _annotated(collection: Collection) -> tuple[pd.DataFrame, list[list[str]]]:
+def term_disease(rule: Mapping[str, Any]) -> Callable[[str], str]:
+    """The function that names a term's disease as the label table of a rule does.
+
+    >>> name = term_disease({"classes": {"pleural diseases": ["pneumothorax", "hemothorax"]}})
+    >>> name("Pneumothorax/apex/left"), name("Diaphragm/left/elevated")
+    ('pleural diseases', 'diaphragm/elevated')
+    """
+    key = DISEASES[rule.get("disease", "finding")]
+    label_of = _class_of(rule)
+
+    def named(term: str) -> str:
+        disease = key(term)
+        return label_of.get(disease, disease)
+
+    return named
+
+
+def _class_of(rule: Mapping[str, Any]) -> dict[str, str]:
+    classes: Mapping[str, Iterable[str]] = rule.get("classes", {})
+    return {member: name for name, members in classes.items() for member in members}
+
+
+def _annotated(collection: Collection, disease: str) -> tuple[pd.DataFrame, list[list[str]]]:
     """The studies and the diseases of each; none for a study without an annotation."""
+    _known("disease", disease, list(DISEASES))
     studies = collection.studies
-    diseases = [diseases_of(mesh) for mesh in studies["mesh"]]
+    diseases = [diseases_of(mesh, DISEASES[disease]) for mesh in studies["mesh"]]
     if not any(diseases):
         raise InputError(
             "no study carries an annotation, so there is nothing to mine: give the collection a "
@@ -150,8 +218,7 @@ def _annotated(collection: Collection) -> tuple[pd.DataFrame, list[list[str]]]:
 
 def _fitting(studies: pd.DataFrame, fit_on: str) -> np.ndarray:
     """Which studies choose the labels, ``(N,)`` bool."""
-    if fit_on not in FIT_ON:
-        raise InputError(f"unknown labels.fit_on {fit_on!r}, expected one of {list(FIT_ON)}")
+    _known("fit_on", fit_on, FIT_ON)
     if fit_on == "all":
         return np.ones(len(studies), dtype=bool)
     fitting = (studies["split"] == SPLITS[0]).to_numpy(dtype=bool)
@@ -163,11 +230,60 @@ def _fitting(studies: pd.DataFrame, fit_on: str) -> np.ndarray:
     return fitting
 
 
+def _known(option: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"unknown labels.{option} {value!r}, expected one of {list(choices)}")
+
+
+def _pattern(found: Sequence[str], patterns: str) -> str:
+    """The pattern that a whole annotation makes up, or nothing."""
+    if len(found) == 1:
+        return found[0]
+    # "normal" beside a finding is no word on the whole, so such an annotation is no pattern
+    return "; ".join(sorted(found)) if patterns == "set" and NORMAL not in found else ""
+
+
+def _without_idle_normal(found: Sequence[str]) -> list[str]:
+    """``normal`` beside a finding says nothing of the finding and is no word on the whole."""
+    return [name for name in found if name != NORMAL or len(found) == 1]
+
+
+def _wanted(include: Sequence[str], known: set[str]) -> list[str]:
+    wanted = [" ".join(name.lower().split()) for name in include]
+    for name in wanted:
+        if name not in known:
+            close = difflib.get_close_matches(name, sorted(known), n=3)
+            hint = f"; close: {', '.join(map(repr, close))}" if close else ""
+            raise InputError(f"no study carries the label {name!r}{hint}")
+    return wanted
+
+
+def _rolled(cases: Mapping[str, set[int]], min_studies: int, other: bool) -> hierarchy.Partition:
+    try:
+        return hierarchy.rollup(cases, hierarchy.tree_over(cases), min_studies, other=other)
+    except ValueError as error:
+        raise InputError(f"labels.min_studies={min_studies}: {error}") from error
+
+
+def _union(cases: Mapping[str, set[int]], members: Iterable[str]) -> set[int]:
+    return set[int]().union(*(cases[name] for name in members))
+
+
+def _lists(classes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {name: list(members) for name, members in classes.items()}
+
+
+def _unknown(studies: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """How many studies use each qualifier outside the vocabulary; no entry where none does."""
+    counts = Counter(piece for mesh in studies["mesh"] for piece in unknown_pieces(mesh))
+    return {"unknown_pieces": dict(sorted(counts.items()))} if counts else {}
+
+
 def _of(fit_on: str) -> str:
     return "training " if fit_on == "train" else ""
 
 
-def _ordered(counts: dict[str, int]) -> list[str]:
+def _ordered(counts: Mapping[str, int]) -> list[str]:
     """Normal first, then by falling count, then by name."""
     return sorted(counts, key=lambda name: (name != NORMAL, -counts[name], name))
 
@@ -178,9 +294,11 @@ def _table(
     values: np.ndarray,
     *,
     exclusive: bool,
-    rule: dict[str, object],
+    rule: dict[str, Any],
 ) -> LabelTable:
     index = pd.Index(studies["study_id"].tolist(), name="study_id")
     described = "nothing was found" if exclusive else "the annotation says normal and nothing else"
-    labels = [Label(name, name, described if name == NORMAL else "") for name in names]
+    words = {name: ", ".join(members) for name, members in rule.get("classes", {}).items()}
+    words[NORMAL] = described
+    labels = [Label(name, name, words.get(name, "")) for name in names]
     return LabelTable(pd.DataFrame(values, index=index, columns=names), labels, exclusive, rule)

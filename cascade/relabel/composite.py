@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cascade.errors import InputError
+from cascade.labels.patterns import term_disease
 from cascade.labels.table import NORMAL, Label, LabelTable
 from cascade.models.decoders import RecurrentDecoder
 from cascade.relabel.cluster import cluster, cluster_counts
@@ -74,7 +75,8 @@ def relabel(
     Raises:
         InputError: no training study carries a disease.
     """
-    parts = [disease_texts(annotation) for annotation in annotations]
+    named = term_disease(table.rule)
+    parts = [disease_texts(annotation, named) for annotation in annotations]
     diseases = [disease for disease in table.diseases if disease != NORMAL]
     position = {study_id: index for index, study_id in enumerate(study_ids)}
     members = {d: [i for i, texts in enumerate(parts) if d in texts] for d in diseases}
@@ -131,11 +133,13 @@ def relabel(
             column[present & (of_study < 0)] = np.nan
             columns[name] = column
     frame = pd.DataFrame(columns, index=table.values.index, dtype=np.float32)
-    rule = {
+    rule: dict[str, Any] = {
         "name": "contexts",
         "from": table.rule.get("name", "labels"),
         "seed": seed,
         **{key: options[key] for key in options},
+        # how terms were named, so that this table too can be relabelled
+        **{key: table.rule[key] for key in ("disease", "classes") if key in table.rule},
     }
     return LabelTable(frame, labels, table.exclusive, rule)
 

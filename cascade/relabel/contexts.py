@@ -8,7 +8,7 @@ sentence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -20,16 +20,20 @@ from cascade.models.decoders import RecurrentDecoder
 from cascade.text.vocabulary import PAD, Vocabulary
 
 
-def disease_texts(annotation: str) -> dict[str, str]:
+def disease_texts(annotation: str, disease: Callable[[str], str] = disease_of) -> dict[str, str]:
     """The part of an annotation text that speaks of each disease, in order.
+
+    Args:
+        annotation: terms joined by ``; ``.
+        disease: names a term's disease as the label table does.
 
     >>> disease_texts("opacity/lung/base; cardiomegaly; opacity/lingula")
     {'opacity': 'opacity/lung/base; opacity/lingula', 'cardiomegaly': 'cardiomegaly'}
     """
     parts: dict[str, list[str]] = {}
     for term in annotation_terms(annotation):
-        parts.setdefault(disease_of(term), []).append(term)
-    return {disease: "; ".join(terms) for disease, terms in parts.items()}
+        parts.setdefault(disease(term), []).append(term)
+    return {name: "; ".join(terms) for name, terms in parts.items()}
 
 
 @torch.no_grad()
