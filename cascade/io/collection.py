@@ -23,6 +23,8 @@ from cascade.io.files import atomic_directory, atomic_path, read_json, write_jso
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")
 VIEWS = ("frontal", "lateral", "unknown")
+LABEL_VALUES = (1, 0, -1)
+"""What a label given by the source may be: present, absent, uncertain."""
 _TERMS = pa.list_(pa.string())
 STUDY_SCHEMA = {
     "study_id": pa.string(),
@@ -132,7 +134,8 @@ class Collection:
 
         Raises:
             InputError: no study; a missing column; an id twice; an image of no study; a split or
-                view of another name; a patient in two splits; a path that leaves the image root.
+                view of another name; a patient in two splits; a given label that is not 1, 0 or -1;
+                a path that leaves the image root.
         """
         for name, table, columns in (
             ("studies", self.studies, STUDY_COLUMNS),
@@ -161,6 +164,13 @@ class Collection:
             raise InputError(
                 f"{count} patient(s) stand in more than one split: split by patient, not by study"
             )
+        for study_id, given in zip(self.studies["study_id"], self.studies["labels"], strict=True):
+            for name, value in (given or {}).items():
+                if value not in LABEL_VALUES:
+                    raise InputError(
+                        f"study {study_id!r} gives the label {name!r} as {value}, "
+                        f"expected one of {list(LABEL_VALUES)}"
+                    )
         for path in self.images["path"].dropna():
             pure = PurePosixPath(path)
             if pure.is_absolute() or ".." in pure.parts:

@@ -1,22 +1,21 @@
 """NIH ChestX-ray14 label lists to a collection: one study an image, its label set the annotation.
 
-Two layouts: the original (``Data_Entry_2017*.csv`` with ``train_val_list.txt`` and
-``test_list.txt``) and a reduced one (``labels.csv``: image, patient_id, view, labels, official).
+Two layouts: the original (``Data_Entry_2017.csv`` or its correction ``Data_Entry_2017_v2020.csv``,
+with ``train_val_list.txt`` and ``test_list.txt``) and a reduced one (``labels.csv``: image,
+patient_id, view, labels, official).
 The terms of an annotation stand in the fixed order of ``FINDINGS`` whatever order the source has.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from cascade.errors import InputError
 from cascade.io.collection import SPLITS, Collection, Image, Study
-from cascade.io.image import IMAGE_SUFFIXES
-from cascade.io.table import VIEW_NAMES, read_csv
+from cascade.io.rows import VIEW_NAMES, image_files
+from cascade.io.table import read_csv
 
 FINDINGS = (
     "Atelectasis",
@@ -59,25 +58,35 @@ def read_nih(
     from it). The reports were never released, so the texts are empty.
 
     Args:
-        root: the folder of the label list, or the CSV file itself.
+        root: the folder of the label list (of several the last by name, which is the corrected
+            one), or the CSV file itself.
         images: where the image files are (default: anywhere below the root).
         progress: called with the number of rows read.
 
     Returns:
-        The collection; ``info["rejected"]`` lists the rows left out, each with its reason.
+        The collection. ``info`` says what did not fit: ``rejected`` (the rows left out, each with
+        its reason), ``images_in_no_list`` and, by list, ``not_in_the_table`` (names without a row),
+        ``files_unused`` (image files that no row names).
 
     Raises:
-        InputError: no label list, a column missing, or no row that can be read.
+        InputError: no label list, a column missing, no row that can be read, or a list that is not
+            UTF-8 or has a name of the other.
     """
     path = _label_list(Path(root))
-    table = read_csv(path)
+    kept = [*_ORIGINAL.values(), *_REDUCED, "official"]
+    table = read_csv(path, keep=kept)
     columns = _ORIGINAL if _ORIGINAL["image"] in table.columns else _REDUCED
-    table = read_csv(path, required=list(columns.values()))
+    table = read_csv(path, list(columns.values()), kept)
     image_root = Path(images) if images is not None else path.parent
     if not image_root.is_dir():
         raise InputError(f"the image folder {image_root} does not exist")
-    files = _files(image_root)
-    official = _official(path.parent, table, table[columns["image"]])
+    files = image_files(image_root)
+    names = table[columns["image"]].str.strip()
+    lists = {} if "official" in table.columns else _lists(path.parent)
+    official = {name: split for split, listed in lists.items() for name in listed}
+    if "official" in table.columns:
+        splits = table["official"].str.strip()
+        official = {name: split for name, split in zip(names, splits, strict=True) if split}
     studies: dict[str, Study] = {}
     rows: list[Image] = []
     rejected: list[dict[str, str]] = []
@@ -103,7 +112,20 @@ def read_nih(
             progress(number + 1)
     if not studies:
         raise InputError(f"no row of {path} can be read; the first: {rejected[0]['reason']}")
-    info = {"source": "nih", "label_list": path.name, "rejected": rejected}
+    named = set(names)
+    info: dict[str, Any] = {
+        "source": "nih",
+        "label_list": path.name,
+        "files_unused": len(set(files) - named),
+        "rejected": rejected,
+    }
+    if columns is _ORIGINAL:
+        info["lists"] = {
+            _LISTS[split]: {"names": len(listed), "not_in_the_table": len(listed - named)}
+            for split, listed in lists.items()
+        }
+        info["lists_missing"] = [file for split, file in _LISTS.items() if split not in lists]
+        info["images_in_no_list"] = len(named - set(official))
     return Collection.build(studies.values(), rows, image_root, info)
 
 
@@ -134,7 +156,7 @@ def _label_list(root: Path) -> Path:
         return root
     if not root.is_dir():
         raise InputError(f"the folder {root} does not exist")
-    lists = [*sorted(root.glob("Data_Entry_2017*.csv")), root / "labels.csv"]
+    lists = [*sorted(root.glob("Data_Entry_2017*.csv"), reverse=True), root / "labels.csv"]
     if not lists[0].is_file():
         raise InputError(
             f"{root} holds no Data_Entry_2017*.csv and no labels.csv: download the label list of "
@@ -143,25 +165,22 @@ def _label_list(root: Path) -> Path:
     return lists[0]
 
 
-def _files(root: Path) -> dict[str, str]:
-    """Path relative to the root by file name, of every image below it; the first of a name."""
-    found: dict[str, str] = {}
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        for name in sorted(names):
-            if name.lower().endswith(IMAGE_SUFFIXES):
-                found.setdefault(name, Path(folder, name).relative_to(root).as_posix())
-    return found
-
-
-def _official(folder: Path, table: pd.DataFrame, names: pd.Series) -> dict[str, str]:
-    """The official split by image name; images without one are left out."""
-    if "official" in table.columns:
-        splits = table["official"].str.strip()
-        return {name: split for name, split in zip(names, splits, strict=True) if split}
-    official: dict[str, str] = {}
+def _lists(folder: Path) -> dict[str, set[str]]:
+    """The names of the official lists by split, of those that are there."""
+    lists: dict[str, set[str]] = {}
     for split, file in _LISTS.items():
-        if (folder / file).is_file():
-            lines = (folder / file).read_text(encoding="utf-8").split()
-            official.update(dict.fromkeys(lines, split))
-    return official
+        if not (folder / file).is_file():
+            continue
+        try:
+            lists[split] = set((folder / file).read_text(encoding="utf-8-sig").split())
+        except UnicodeDecodeError as error:
+            raise InputError(f"{folder / file} is not UTF-8: download it again") from error
+        except OSError as error:
+            raise InputError(f"{folder / file} cannot be read: {error.strerror}") from error
+    both = set.intersection(*lists.values()) if len(lists) > 1 else set()
+    if both:
+        raise InputError(
+            f"{len(both)} image(s) stand in both lists of {folder}, the first {min(both)}: "
+            "download the lists again"
+        )
+    return lists

@@ -2,64 +2,110 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from pathlib import Path
 
 import pandas as pd
 
 from cascade.errors import InputError
-from cascade.io.collection import SPLITS, Collection, Image, Study
-from cascade.io.report import SECTIONS, clean_text, parse_report
+from cascade.io.collection import Collection
+from cascade.io.rows import ROLES, gather, given_labels
+from cascade.io.rows import VIEW_NAMES as VIEW_NAMES
 
-ROLES = ("image", "study_id", "patient_id", "report", *SECTIONS, "labels", "view", "split")
-"""What a column may be; a column of the same name is taken where ``columns`` says nothing."""
-
-VIEW_NAMES = {
-    **dict.fromkeys(("frontal", "pa", "ap", "f"), "frontal"),
-    **dict.fromkeys(("lateral", "ll", "rl", "lat", "l"), "lateral"),
-}
-"""The view by the names that collections use, lower case; any other name is ``unknown``."""
-
-_SPLIT_NAMES = {"training": "train", "valid": "val", "validate": "val", "validation": "val"}
-_NORMAL_NAMES = ("normal", "no finding", "no findings")
-_Fields = dict[str, Any]
+_CHUNK = 50_000  # rows that are held with all their columns, while those of no use are dropped
 
 
-def read_csv(path: str | Path, required: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a CSV file as text, empty cells as ``""``, UTF-8 with or without a mark.
+def read_csv(
+    path: str | Path, required: Sequence[str] = (), keep: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Read a CSV file as text, empty cells as ``""``, UTF-8 with or without a mark, or gzipped.
+
+    Args:
+        path: the file.
+        required: columns that have to be there.
+        keep: the columns to keep, those of them that are there (default: all).
 
     Raises:
-        InputError: missing, not UTF-8, not a table, without rows, or without a required column.
+        InputError: missing, not UTF-8, not a table, without rows, without a required column, or
+            with two columns of the name of one that is kept.
     """
-    path = Path(path)
+    return _read_cells(Path(path), required, keep).fillna("")
+
+
+def _read_cells(path: Path, required: Sequence[str], keep: Sequence[str] | None) -> pd.DataFrame:
+    """As ``read_csv``, with NaN for each cell that its row ends before; index: the row's number."""
+    header: list[str] = []
+    parts: list[pd.DataFrame] = []
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        # the header is read as a row: pandas would take the first column of longer rows as index
+        with pd.read_csv(
+            path,
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            chunksize=_CHUNK,
+        ) as chunks:
+            for chunk in chunks:
+                if not header:
+                    header = [str(name).strip() for name in chunk.iloc[0]]
+                    wanted = _wanted(path, header, required, keep)
+                    chunk = chunk.iloc[1:]
+                chunk.columns = pd.Index(header)
+                parts.append(chunk[wanted])
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+        raise InputError(f"{path} is not UTF-8{_undecodable(path)}: save it as UTF-8") from error
+    except InputError:
+        raise
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{path} is not a CSV table: {reason}") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    table.columns = [str(column).strip() for column in table.columns]
-    missing = [column for column in required if column not in table.columns]
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
+    table = pd.concat(parts)
+    if not len(table):  # not table.empty, which is true of rows without a wanted column as well
+        raise InputError(f"{path} holds no rows")
+    return table
+
+
+def _wanted(
+    path: Path, header: list[str], required: Sequence[str], keep: Sequence[str] | None
+) -> list[str]:
+    """The columns to keep."""
+    missing = [column for column in required if column not in header]
     if missing:
         raise InputError(
             f"{path} has no column {', '.join(map(repr, missing))}; "
-            f"its columns are {', '.join(table.columns)}"
+            f"its columns are {', '.join(header)}"
         )
-    if table.empty:
-        raise InputError(f"{path} holds no rows")
-    return table.fillna("")
+    wanted = [name for name in header if name in required or keep is None or name in keep]
+    for name in wanted:
+        if name and wanted.count(name) > 1:
+            raise InputError(f"{path} has two columns {name!r}: rename one of them")
+    return wanted
+
+
+def _undecodable(path: Path) -> str:
+    """Where a file stops being UTF-8."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return f" (line {number})"
+    return ""
 
 
 def read_table(
     csv_path: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
+    label_columns: Sequence[str] = (),
     separator: str = "|",
     progress: Callable[[int], None] | None = None,
 ) -> Collection:
@@ -74,7 +120,10 @@ def read_table(
     Args:
         csv_path: the table.
         columns: column name by role (``ROLES``), for those that are not named like their role.
-        separator: between the labels of a cell.
+        label_columns: columns that are a label each and hold 1, 0, -1 (uncertain) or nothing: the
+            study's ``labels``. All the rows of a study have to agree.
+        separator: between the labels of a cell; a cell that is a list (``['mass', 'nodule']``) is
+            read as one.
         progress: called with the number of rows read.
 
     Returns:
@@ -89,105 +138,27 @@ def read_table(
     unknown = [role for role in columns if role not in ROLES]
     if unknown:
         raise InputError(f"unknown column role {unknown[0]!r}, expected one of {list(ROLES)}")
-    table = read_csv(path, required=list(columns.values()))
+    declared = list(dict.fromkeys([*columns.values(), *label_columns]))
+    table = _read_cells(path, declared, [*ROLES, *declared])
     for role in ROLES:
-        if role not in columns and role in table.columns:
+        if role not in columns and role in table.columns and role not in label_columns:
             columns[role] = role
     if "image" not in columns and "study_id" not in columns:
+        header = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
         raise InputError(
             f"{path} has no column 'image' (nor 'study_id'); declare it with columns.image=NAME. "
-            f"Its columns are {', '.join(table.columns)}"
+            f"Its columns are {', '.join(map(str, header))}"
         )
-    root = path.resolve().parent
-    studies: dict[str, _Fields] = {}
-    images: dict[str, Image] = {}
-    rejected: list[dict[str, str]] = []
-    cells = {role: table[column].str.strip().tolist() for role, column in columns.items()}
-    for number in range(len(table)):
-        row = {role: values[number] for role, values in cells.items()}
-        try:
-            image = _image(row, root)
-            if image is not None and image.image_id in images:
-                raise InputError(f"image {image.image_id!r} stands in two rows")
-            study_id = _study_id(row)
-            studies[study_id] = _joined(studies.get(study_id, {}), row, separator)
-        except InputError as error:
-            rejected.append({"file": f"{path.name}:{number + 2}", "reason": str(error)})
-            continue
-        if image is not None:
-            images[image.image_id] = image
-        if progress is not None:
-            progress(number + 1)
-    if not studies:
-        raise InputError(f"no row of {path} can be read; the first: {rejected[0]['reason']}")
-    found = sum(image.path is not None for image in images.values())
-    return Collection.build(
-        [_study(study_id, fields) for study_id, fields in studies.items()],
-        images.values(),
-        root,
-        {
-            "source": "table",
-            "table": path.name,
-            "columns": columns,
-            "images_missing": len(images) - found,
-            "rejected": rejected,
-        },
-    )
-
-
-def _study_id(row: Mapping[str, str]) -> str:
-    study_id = row.get("study_id") or ("" if "study_id" in row else row["image"])
-    if not study_id:
-        raise InputError("the row has no study_id")
-    return study_id
-
-
-def _image(row: Mapping[str, str], root: Path) -> Image | None:
-    written = row.get("image", "")
-    if not written:
-        if "study_id" not in row:
-            raise InputError("the row names no image")
-        return None
-    pure = PurePosixPath(PureWindowsPath(written).as_posix() if "\\" in written else written)
-    if pure.is_absolute() and pure.is_relative_to(root):
-        pure = pure.relative_to(root)
-    if pure.is_absolute() or ".." in pure.parts:
-        raise InputError(f"image path {written!r} leaves the folder of the table")
-    relative = pure.as_posix()
-    view = VIEW_NAMES.get(row.get("view", "").lower(), "unknown")
-    exists = (root / relative).is_file()
-    return Image(relative, _study_id(row), relative if exists else None, view)
-
-
-def _joined(study: _Fields, row: Mapping[str, str], separator: str) -> _Fields:
-    """The study with one more row."""
-    joined = dict(study)
-    split = row.get("split", "").lower()
-    split = _SPLIT_NAMES.get(split, split)
-    if split and split not in SPLITS:
-        raise InputError(f"unknown split {split!r}, expected one of {list(SPLITS)}")
-    for name, value in (("split", split), ("patient_id", row.get("patient_id", ""))):
-        if value and joined.setdefault(name, value) != value:
-            raise InputError(f"the study has another {name} in an earlier row")
-    for name in ("report", *SECTIONS):
-        if row.get(name):
-            joined.setdefault(name, row[name])
-    labels = [label.strip() for label in row.get("labels", "").split(separator)]
-    named = ["normal" if label.lower() in _NORMAL_NAMES else label for label in labels if label]
-    joined["labels"] = list(dict.fromkeys([*joined.get("labels", []), *named]))
-    return joined
-
-
-def _study(study_id: str, fields: _Fields) -> Study:
-    report = parse_report(fields["report"]) if "report" in fields else None
-    sections = {
-        name: clean_text(fields.get(name)) or (getattr(report, name) if report else None)
-        for name in SECTIONS
-    }
-    return Study(
-        study_id=study_id,
-        patient_id=fields.get("patient_id", study_id),
-        mesh=tuple(fields["labels"]),
-        split=fields.get("split"),
-        **sections,
+    rows = pd.DataFrame({role: table[column] for role, column in columns.items()})
+    info = {"source": "table", "table": path.name, "columns": columns}
+    if label_columns:
+        info["label_columns"] = list(label_columns)
+    return gather(
+        rows,
+        [f"{path.name}:{number + 1}" for number in table.index],
+        given=given_labels(table, label_columns),
+        root=path.resolve().parent,
+        separator=separator,
+        info=info,
+        progress=progress,
     )

@@ -14,8 +14,10 @@ from cascade.data.splits import assign_splits, check_fractions
 from cascade.errors import InputError
 from cascade.io.collection import Collection, write_collection
 from cascade.io.files import atomic_path
+from cascade.labels.given import mine_given
 from cascade.labels.patterns import mine_patterns, mine_terms
 from cascade.labels.table import LabelTable, write_label_table
+from cascade.pipeline.downloading import fetch_archives
 from cascade.pipeline.progress import say
 from cascade.pipeline.sources import read_source
 
@@ -34,13 +36,16 @@ def current_commit() -> str:
 
 
 def prepare(settings: Settings, out: str | Path) -> Collection:
-    """Read a raw download into a collection, split by patient.
+    """Read a raw download into a collection, split by patient; fetch it first where asked to.
 
     Raises:
         InputError: the source is missing or holds no study.
+        CascadeError: a download fails (see ``fetch_archives``).
     """
     out = Path(out)
     check_fractions(settings["split"]["fractions"])  # before the reading, which may take minutes
+    if settings.get("download"):
+        fetch_archives(settings["data"])
     collection, rejected = read_source(settings["data"], out)
     collection = assign_splits(
         collection,
@@ -71,7 +76,11 @@ def mine(settings: Settings, collection: Collection, out: str | Path) -> LabelTa
     """
     options = dict(settings["labels"])
     rule = options.pop("rule")
-    rules: dict[str, Callable[..., LabelTable]] = {"patterns": mine_patterns, "terms": mine_terms}
+    rules: dict[str, Callable[..., LabelTable]] = {
+        "given": mine_given,
+        "patterns": mine_patterns,
+        "terms": mine_terms,
+    }
     if rule not in rules:
         raise InputError(f"unknown labels.rule {rule!r}, expected one of {sorted(rules)}")
     table = rules[rule](collection, **options)

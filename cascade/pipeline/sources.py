@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from cascade.errors import InputError
+from cascade.io.chexpert import read_chexpert
 from cascade.io.collection import Collection
 from cascade.io.files import read_json
+from cascade.io.mimic_cxr import read_mimic_cxr
 from cascade.io.nih import read_nih
 from cascade.io.openi import read_openi
+from cascade.io.padchest import read_padchest
 from cascade.io.table import read_table
 from cascade.pipeline.progress import progress_bar, say
 
@@ -45,8 +48,31 @@ def _nih(data: Settings, out: Path, update: Callable[[int], None]) -> Collection
 def _table(data: Settings, out: Path, update: Callable[[int], None]) -> Collection:
     columns = {role: name for role, name in (data.get("columns") or {}).items() if name}
     return read_table(
-        _root(data), columns=columns or None, separator=data["separator"], progress=update
+        _root(data),
+        columns=columns or None,
+        label_columns=[str(name) for name in data.get("label_columns") or []],
+        separator=data["separator"],
+        progress=update,
     )
+
+
+def _mimic_cxr(data: Settings, out: Path, update: Callable[[int], None]) -> Collection:
+    return read_mimic_cxr(
+        _root(data),
+        reports=data.get("reports"),
+        images=data.get("images"),
+        labels=data["labels"],
+        views=[str(name) for name in data.get("view_positions") or []],
+        progress=update,
+    )
+
+
+def _chexpert(data: Settings, out: Path, update: Callable[[int], None]) -> Collection:
+    return read_chexpert(_root(data), images=data.get("images"), progress=update)
+
+
+def _padchest(data: Settings, out: Path, update: Callable[[int], None]) -> Collection:
+    return read_padchest(_root(data), images=data.get("images"), progress=update)
 
 
 def phantom_root(data: Settings, out: Path) -> Path:
@@ -93,6 +119,9 @@ def _phantom(data: Settings, out: Path, update: Callable[[int], None]) -> Collec
 SOURCES: dict[str, Callable[[Settings, Path, Callable[[int], None]], Collection]] = {
     "openi": _openi,
     "nih": _nih,
+    "mimic_cxr": _mimic_cxr,
+    "chexpert": _chexpert,
+    "padchest": _padchest,
     "table": _table,
     "phantom": _phantom,
 }
