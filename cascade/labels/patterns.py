@@ -298,7 +298,7 @@ def _table(
 ) -> LabelTable:
     index = pd.Index(studies["study_id"].tolist(), name="study_id")
     described = "nothing was found" if exclusive else "the annotation says normal and nothing else"
-    words = {name: ", ".join(members) for name, members in rule.get("classes", {}).items()}
+    words = {name: "; ".join(members) for name, members in rule.get("classes", {}).items()}
     words[NORMAL] = described
     labels = [Label(name, name, words.get(name, "")) for name in names]
     return LabelTable(pd.DataFrame(values, index=index, columns=names), labels, exclusive, rule)

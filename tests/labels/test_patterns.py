@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -167,7 +169,7 @@ def test_rare_terms_roll_up():
     assert column(table, "other pleural diseases") == [1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 0, None]
     assert column(table, "other findings") == [0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, None]
     descriptions = {label.name: label.description for label in table.labels}
-    assert descriptions["other findings"] == "mastectomy, hernia, hiatal, nipple shadow"
+    assert descriptions["other findings"] == "mastectomy; hernia, hiatal; nipple shadow"
     assert descriptions["pleural effusion"] == ""
     assert mine_terms(collection(*PLEURA), min_studies=3).names == ["pleural effusion"]
 
@@ -258,3 +260,28 @@ def test_the_archive_gives_the_labels_of_the_paper(real_data: Path):
     images = mine_patterns(archive, fit_on="all").rule["images"]
     # CXR1776 is spelt "Thoracic vertebrae": the authors counted its two images apart
     assert images == {**PAPER, "thoracic vertebrae/degenerative": 120}
+
+
+@pytest.mark.realdata
+def test_the_page_of_labels_shows_what_is_mined(real_data: Path):
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, root / "scripts" / "label_counts", real_data / "openi"]
+    written = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    page = (root / "docs" / "labels.md").read_text(encoding="utf-8")
+    assert written.strip() in page, "scripts/label_counts --write brings the page up to date"
+    assert "CXR1776_IM-0508-1001" in written
+
+
+@pytest.mark.realdata
+def test_options_on_the_archive(real_data: Path):
+    archive = read_openi(real_data / "openi" / "NLMCXR_reports.tgz")
+    overlapping = mine_patterns(archive, fit_on="all", overlap=True)
+    assert set(overlapping.names) == set(PAPER)
+    terms = mine_terms(archive, fit_on="all").counts()["present"]
+    # the sides are gone from the names
+    assert terms["diaphragm/elevated"] == 87
+    assert not {name for name in terms.index if name.split("/")[-1] in ("left", "right")}
+    rolled = mine_terms(archive, fit_on="all", rollup=True)
+    assert (rolled.counts()["present"] >= 20).all()
+    members = [m for names in rolled.rule["classes"].values() for m in names]
+    assert len(members) == len(set(members))

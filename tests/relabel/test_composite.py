@@ -189,3 +189,16 @@ def test_exclusive_contexts_replace_their_disease_as_in_the_paper():
     table = arguments["table"]
     arguments["table"] = LabelTable(table.values, table.labels, True, table.rule)
     assert "opacity" not in relabel(**arguments).names
+
+
+def test_a_rolled_up_class_gathers_its_members_words():
+    arguments = make()
+    table = arguments["table"]
+    values = table.values.rename(columns={"opacity": "other lung diseases"})
+    rule = {"name": "terms", "disease": "finding", "classes": {"other lung diseases": ["opacity"]}}
+    renamed = LabelTable(values, [Label(n, n) for n in values.columns], False, rule)
+    made = relabel(**{**arguments, "table": renamed})
+    assert made.names == ["normal", "other lung diseases#1", "other lung diseases#2", "edema"]
+    # and can be relabelled in its turn
+    assert made.rule["classes"] == rule["classes"]
+    assert made.rule["disease"] == "finding"
