@@ -6,10 +6,11 @@ is small, so the bound is the other one: a class is as fine as it can be while i
 least number of cases. Rare diseases rise to their parent together until there are enough.
 
 ``TREE`` is hand-made, over the diseases of the Open-i archive. A line stands below its parent. An
-asterisk says that the placing is ours; every other line stands there in MeSH (2017 tree: C05, C08,
-C14, C23, E04, E07; one place where MeSH has several, and levels of MeSH left out where a parent
-would have one child). Radiological signs such as opacity have no place among MeSH's diseases.
-Below a disease of the archive stand only its own kinds, for it takes them in when they are rare.
+asterisk says that the placing is ours; every other line stands there in MeSH (C05 and C08 compared
+with its tree of 2017; C14, C23, E04 and E07 by knowledge of it). Of several places in MeSH it has
+one, and levels of MeSH are left out where a parent would have one child. Radiological signs such as
+opacity have no place among MeSH's diseases. Below a disease of the archive stand only its own
+kinds, for it takes them in when they are rare.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ abdomen and soft tissue *
   nipple shadow *
   soft tissue findings *
 equipment and supplies
-  catheters, indwelling *
+  catheters, indwelling
   tube, inserted *
   surgical equipment
     surgical instruments
@@ -158,9 +159,9 @@ equipment and supplies
   foreign bodies *
   contrast media *
 surgical procedures, operative
-  pneumonectomy *
+  pneumonectomy
   mastectomy
-  spinal fusion *
+  spinal fusion
   colonic interposition *
 """
 
