@@ -65,9 +65,8 @@ def gather(
     """Make a collection of rows by role.
 
     Args:
-        rows: text, a column a role (``ROLES``), NaN where the source's row ended before. A column
-            ``path`` says where the image ``image`` is below the root, ``""`` for missing; without
-            it ``image`` itself is the path.
+        rows: text, a column a role (``ROLES``), ``""`` for nothing. A column ``path`` says where
+            the image ``image`` is below the root; without it ``image`` itself is the path.
         places: what to call each row where it is rejected.
         root: of the images.
         given: the labels of each row, or why it cannot be taken, as ``given_labels`` returns them.
@@ -78,7 +77,8 @@ def gather(
     Raises:
         InputError: no row that can be read, or as ``Collection.validate``.
     """
-    faults, cells = _faults(rows), {role: _stripped(rows[role]) for role in rows.columns}
+    faults, cells = _faults(rows), {role: rows[role].str.strip().tolist() for role in rows}
+    texts = [role for role in _TEXTS if role in cells]
     studies: dict[str, _Fields] = {}
     images: dict[str, Image] = {}
     rejected: list[dict[str, str]] = []
@@ -100,7 +100,7 @@ def gather(
         except InputError as error:
             rejected.append({"file": places[number], "reason": str(error)})
             continue
-        texts_left_out += any(row.get(name) and row[name] != joined[name] for name in _TEXTS)
+        texts_left_out += any(row[name] and row[name] != joined[name] for name in texts)
         studies[study_id] = joined
         if image is not None:
             images[image.image_id] = image
@@ -129,7 +129,7 @@ def given_labels(
     result: list[Any] = [None] * len(table)
     wrong: dict[int, str] = {}
     for column in columns:
-        cells = table[column].fillna("").str.strip()
+        cells = table[column].str.strip()
         values = {cell: _label_value(cell) for cell in cells.unique()}
         for cell, value in values.items():
             if value is None and cell.lower() not in _UNMENTIONED:
@@ -188,23 +188,17 @@ def _label_value(cell: str) -> float | None:
     return value if value in LABEL_VALUES else None
 
 
-def _stripped(column: pd.Series) -> list[str]:
-    return column.fillna("").str.strip().tolist()
-
-
 def _faults(rows: pd.DataFrame) -> dict[int, str]:
-    """Why a row cannot be taken, by its number: cut short, or a cell that is none of its kind."""
+    """Why a row cannot be taken, by its number: a cell that is none of its kind."""
     faults: dict[int, str] = {}
     for role in rows.columns:
-        cells, name = rows[role], role in _NAMES
-        limit = MAX_NAME if name else MAX_CELL
-        found = [(cells.isna(), f"the row ends before its {role}: was the file cut short?")]
-        found += [(cells.str.len() > limit, f"its {role} is longer than {limit} characters")]
-        if name:
-            hidden = cells.fillna("").str.strip().str.contains(_CONTROL, regex=True)
+        limit = MAX_NAME if role in _NAMES else MAX_CELL
+        found = [(rows[role].str.len() > limit, f"its {role} is longer than {limit} characters")]
+        if role in _NAMES:
+            hidden = rows[role].str.strip().str.contains(_CONTROL, regex=True)
             found += [(hidden, f"its {role} holds a control character")]
         for where, reason in found:
-            for number in np.flatnonzero(where.to_numpy(dtype=bool, na_value=False)).tolist():
+            for number in np.flatnonzero(where.to_numpy(dtype=bool)).tolist():
                 faults.setdefault(number, reason)
     return faults
 
@@ -252,7 +246,9 @@ def _joined(study: _Fields, row: _Fields, separator: str) -> _Fields:
         if row.get(name):
             joined.setdefault(name, row[name])
     for role in ("labels", "labels_automatic"):
-        labels = label_list(row.get(role, ""), separator)
+        if not row.get(role):
+            continue
+        labels = label_list(row[role], separator)
         named = ["normal" if label.lower() in _NORMAL_NAMES else label for label in labels]
         joined[role] = list(dict.fromkeys([*joined.get(role, []), *named]))
     return joined
@@ -271,8 +267,8 @@ def _study(study_id: str, fields: _Fields) -> Study:
         impression=section["impression"],
         indication=section["indication"],
         comparison=section["comparison"],
-        mesh=tuple(fields["labels"]),
+        mesh=tuple(fields.get("labels", ())),
         split=fields.get("split"),
-        mesh_automatic=tuple(fields["labels_automatic"]),
+        mesh_automatic=tuple(fields.get("labels_automatic", ())),
         labels=fields.get("given"),
     )

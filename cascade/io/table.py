@@ -22,6 +22,8 @@ def read_csv(
 ) -> pd.DataFrame:
     """Read a CSV file as text, empty cells as ``""``, UTF-8 with or without a mark, or gzipped.
 
+    The index counts the rows, the header being row 0.
+
     Args:
         path: the file.
         required: columns that have to be there.
@@ -31,11 +33,7 @@ def read_csv(
         InputError: missing, not UTF-8, not a table, without rows, without a required column, or
             with two columns of the name of one that is kept.
     """
-    return _read_cells(Path(path), required, keep).fillna("")
-
-
-def _read_cells(path: Path, required: Sequence[str], keep: Sequence[str] | None) -> pd.DataFrame:
-    """As ``read_csv``, with NaN for each cell that its row ends before; index: the row's number."""
+    path = Path(path)
     header: list[str] = []
     parts: list[pd.DataFrame] = []
     try:
@@ -53,8 +51,9 @@ def _read_cells(path: Path, required: Sequence[str], keep: Sequence[str] | None)
                     header = [str(name).strip() for name in chunk.iloc[0]]
                     wanted = _wanted(path, header, required, keep)
                     chunk = chunk.iloc[1:]
-                chunk.columns = pd.Index(header)
-                parts.append(chunk[wanted])
+                part = chunk.iloc[:, wanted]
+                part.columns = pd.Index([header[number] for number in wanted])
+                parts.append(part)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing") from error
     except UnicodeDecodeError as error:
@@ -65,7 +64,8 @@ def _read_cells(path: Path, required: Sequence[str], keep: Sequence[str] | None)
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{path} is not a CSV table: {reason}") from error
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path} cannot be read: {reason}") from error
     table = pd.concat(parts)
     if not len(table):  # not table.empty, which is true of rows without a wanted column as well
         raise InputError(f"{path} holds no rows")
@@ -74,8 +74,8 @@ def _read_cells(path: Path, required: Sequence[str], keep: Sequence[str] | None)
 
 def _wanted(
     path: Path, header: list[str], required: Sequence[str], keep: Sequence[str] | None
-) -> list[str]:
-    """The columns to keep."""
+) -> list[int]:
+    """The numbers of the columns to keep."""
     missing = [column for column in required if column not in header]
     if missing:
         raise InputError(
@@ -86,7 +86,7 @@ def _wanted(
     for name in wanted:
         if name and wanted.count(name) > 1:
             raise InputError(f"{path} has two columns {name!r}: rename one of them")
-    return wanted
+    return [number for number, name in enumerate(header) if name in wanted]
 
 
 def _undecodable(path: Path) -> str:
@@ -139,7 +139,7 @@ def read_table(
     if unknown:
         raise InputError(f"unknown column role {unknown[0]!r}, expected one of {list(ROLES)}")
     declared = list(dict.fromkeys([*columns.values(), *label_columns]))
-    table = _read_cells(path, declared, [*ROLES, *declared])
+    table = read_csv(path, declared, [*ROLES, *declared])
     for role in ROLES:
         if role not in columns and role in table.columns and role not in label_columns:
             columns[role] = role

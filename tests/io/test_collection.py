@@ -61,6 +61,8 @@ def test_no_image_at_all(tmp_path: Path):
         ([STUDIES[0], Study("s3", "p1", split="test")], [], "more than one split"),
         ([STUDIES[0]], [Image("i", "s1", "../i.png")], "leaves the image root"),
         ([STUDIES[0]], [Image("i", "s1", "/i.png")], "leaves the image root"),
+        ([Study("s", "p", labels={"Mass": 2.0})], [], "'s' gives the label 'Mass' as 2.0"),
+        ([Study("s", "p", labels={"Mass": float("nan")})], [], "label 'Mass' as nan"),
     ],
 )
 def test_what_breaks_the_contract_is_refused(studies, images, words, tmp_path: Path):
@@ -87,12 +89,13 @@ def test_labels_automatic_terms_and_captions_survive_the_disk(tmp_path):
     studies = [
         Study("a", "p", mesh_automatic=("effusion",), labels={"Edema": -1.0, "Mass": 1.0}),
         Study("b", "p"),
+        Study("c", "p", labels={}),
     ]
     images = [Image("i", "a", None, caption="PA chest"), Image("j", "b", None)]
     write_collection(Collection.build(studies, images, tmp_path), tmp_path / "c")
     read = read_collection(tmp_path / "c")
-    assert read.studies["labels"].tolist() == [{"Edema": -1.0, "Mass": 1.0}, None]
-    assert read.studies["mesh_automatic"].tolist() == [["effusion"], []]
+    assert read.studies["labels"].tolist() == [{"Edema": -1.0, "Mass": 1.0}, None, {}]
+    assert read.studies["mesh_automatic"].tolist() == [["effusion"], [], []]
     assert read.images["caption"].tolist() == ["PA chest", None]
 
 

@@ -51,6 +51,59 @@ def test_the_original_layout(tmp_path: Path):
     assert read_nih(tmp_path / "Data_Entry_2017_v2020.csv").counts == collection.counts
 
 
+def test_the_files_as_the_nih_gives_them(tmp_path: Path):
+    # the first edition's header has commas inside its brackets and one at the end
+    first = (
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,"
+        "View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],\r\n"
+        "00000001_000.png,Cardiomegaly|Emphysema,0,1,058Y,M,PA,2682,2749,0.143,0.143,\r\n"
+        "00000002_000.png,No Finding,0,2,081Y,M,PA,2500,2048,0.171,0.171\r\n"
+        "00000003_000.png,Hernia,0,3,081Y,F,AP,2582,2991,0.143,0.143,\r\n"
+    )
+    write(tmp_path, "Data_Entry_2017.csv", "")
+    (tmp_path / "Data_Entry_2017.csv").write_bytes(first.encode())
+    (tmp_path / "train_val_list.txt").write_bytes(b"00000001_000.png\r\n00000009_000.png\r\n")
+    (tmp_path / "test_list.txt").write_bytes(b"\xef\xbb\xbf00000002_000.png\r\n")
+    for name in ("images_001/images/00000001_000.png", "images_012/images/00000008_000.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    collection = read_nih(tmp_path)
+    assert collection.studies["mesh"].tolist() == [
+        ["Cardiomegaly", "Emphysema"],
+        ["normal"],
+        ["Hernia"],
+    ]
+    assert collection.studies["split"].tolist() == ["train", "test", None]
+    assert collection.images["path"].tolist() == ["images_001/images/00000001_000.png", None, None]
+    info = collection.info
+    assert info["label_list"] == "Data_Entry_2017.csv"
+    assert info["lists"] == {
+        "train_val_list.txt": {"names": 2, "not_in_the_table": 1},
+        "test_list.txt": {"names": 1, "not_in_the_table": 0},
+    }
+    assert (info["lists_missing"], info["images_in_no_list"], info["files_unused"]) == ([], 1, 1)
+    assert info["rejected"] == []
+
+    corrected = first.replace(",\r\n", "\r\n").replace("Cardiomegaly", "Mass")
+    write(tmp_path, "Data_Entry_2017_v2020.csv", corrected)
+    (tmp_path / "test_list.txt").unlink()
+    collection = read_nih(tmp_path)
+    assert collection.info["label_list"] == "Data_Entry_2017_v2020.csv"
+    assert collection.studies["mesh"].tolist()[0] == ["Mass", "Emphysema"]
+    assert collection.info["lists_missing"] == ["test_list.txt"]
+
+
+def test_lists_that_cannot_be_right(tmp_path: Path):
+    write(tmp_path, "Data_Entry_2017.csv", ORIGINAL + "a.png,Mass,0,1,60,AP\n")
+    (tmp_path / "train_val_list.txt").write_bytes(b"a.png\r\n")
+    (tmp_path / "test_list.txt").write_bytes(b"a.png\r\n")
+    with pytest.raises(InputError, match=r"1 image\(s\) stand in both lists .* a.png: download"):
+        read_nih(tmp_path)
+    (tmp_path / "test_list.txt").write_bytes(b"caf\xe9.png")
+    with pytest.raises(InputError, match="test_list.txt is not UTF-8"):
+        read_nih(tmp_path)
+
+
 def test_the_order_is_fixed():
     assert annotation("|".join(reversed(FINDINGS))) == FINDINGS
     assert annotation("") == ()
