@@ -129,22 +129,27 @@ def write_label_table(table: LabelTable, directory: str | Path) -> None:
         CascadeError: the disk is full.
     """
     with atomic_directory(directory) as partial:
-        with atomic_path(partial / "labels.parquet") as file:
-            frame = table.values.astype(np.float32).rename_axis("study_id").reset_index()
-            frame.to_parquet(file, index=False)
-        counts = table.counts()
-        write_json(
-            partial / "labels.json",
-            {
-                "format_version": FORMAT_VERSION,
-                "rule": table.rule,
-                "exclusive": table.exclusive,
-                "labels": [
-                    {**dataclasses.asdict(label), **counts.loc[label.name].astype(int).to_dict()}
-                    for label in table.labels
-                ],
-            },
-        )
+        write_label_files(table, partial)
+
+
+def write_label_files(table: LabelTable, directory: Path) -> None:
+    """Write the table's two files into a directory that is being written."""
+    with atomic_path(directory / "labels.parquet") as file:
+        frame = table.values.astype(np.float32).rename_axis("study_id").reset_index()
+        frame.to_parquet(file, index=False)
+    counts = table.counts()
+    write_json(
+        directory / "labels.json",
+        {
+            "format_version": FORMAT_VERSION,
+            "rule": table.rule,
+            "exclusive": table.exclusive,
+            "labels": [
+                {**dataclasses.asdict(label), **counts.loc[label.name].astype(int).to_dict()}
+                for label in table.labels
+            ],
+        },
+    )
 
 
 def labels_from_json(entries: Sequence[dict[str, Any]]) -> list[Label]:

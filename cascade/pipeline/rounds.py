@@ -12,7 +12,8 @@ from cascade.inference.bundle import read_bundle
 from cascade.io.collection import read_collection
 from cascade.io.files import atomic_directory, read_json, write_json
 from cascade.labels.table import LabelTable, read_label_table
-from cascade.pipeline.collecting import mine, prepare
+from cascade.pipeline.collecting import prepare
+from cascade.pipeline.mining import mine
 from cascade.pipeline.progress import say
 from cascade.pipeline.settings import claim_run
 from cascade.pipeline.stages import (

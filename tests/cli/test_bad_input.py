@@ -448,7 +448,7 @@ def test_ctrl_c_says_how_to_go_on(cascade, collection, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cascade.pipeline.collecting.mine", interrupted)
+    monkeypatch.setattr("cascade.pipeline.mining.mine", interrupted)
     outcome = cascade("mine", f"collection={collection}", "out=new")
     refused(outcome, "interrupted", "goes on", status=130)
 
@@ -457,7 +457,7 @@ def test_an_error_of_ours_says_that_it_is_one(cascade, collection, monkeypatch):
     def broken(*arguments, **options):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("cascade.pipeline.collecting.mine", broken)
+    monkeypatch.setattr("cascade.pipeline.mining.mine", broken)
     outcome = cascade("mine", f"collection={collection}", "out=new")
     assert outcome.status == 1
     assert outcome.line.startswith("internal error, please report it: RuntimeError: two lines")
