@@ -37,6 +37,7 @@ MAX_REPORTS_BYTES = 2 * 2**30
 """Of all the reports in an archive together; the real ones are some 200 MB."""
 
 _STUDY, _PATIENT = re.compile(r"s\d+"), re.compile(r"p\d+")
+_IMAGE = re.compile(r"[\w.-]{1,200}", re.ASCII)
 _IDS = ("subject_id", "study_id")
 _TABLES = {
     "metadata": ("mimic-cxr-*-metadata.csv*", ("dicom_id", *_IDS)),
@@ -67,7 +68,9 @@ class _Found:
     rejected: list[dict[str, str]] = dataclasses.field(default_factory=list)
 
     def reject(self, file: str, reason: str) -> None:
-        self.rejected.append({"file": file, "reason": reason})
+        """Note a file that cannot be taken; of a name that is not UTF-8 the bytes are shown."""
+        shown = file.encode("utf-8", "backslashreplace").decode("utf-8")
+        self.rejected.append({"file": shown, "reason": reason})
 
     def set_once(self, table: str, key: str, value: str) -> None:
         """Put a value where there is none.
@@ -207,7 +210,7 @@ def _read_table(name: str, path: Path, found: _Found) -> None:
                 raise InputError(row_labels)
             study_id, patient_id = _named("s", row["study_id"]), _named("p", row["subject_id"])
             image = row.get("dicom_id", "")
-            if "dicom_id" in row and not re.fullmatch(r"[\w.-]+", image):
+            if "dicom_id" in row and not _IMAGE.fullmatch(image):
                 raise InputError(f"{image[:80]!r} is no dicom_id")
             key = image or study_id
             if key in seen:
@@ -279,6 +282,8 @@ def _note_image(path: Path, place: tuple[str, str], root: Path, found: _Found) -
     if before is not None and (path.suffix.lower() != ".dcm" or before.endswith(".dcm")):
         return False
     try:
+        if not _IMAGE.fullmatch(image) or not relative.isprintable():
+            raise InputError("its name is no dicom_id")
         found.set_once("images", image, study_id)
         found.set_once("patients", study_id, patient_id)
     except InputError as error:

@@ -77,7 +77,7 @@ def gather(
     Raises:
         InputError: no row that can be read, or as ``Collection.validate``.
     """
-    faults, cells = _faults(rows), {role: rows[role].str.strip().tolist() for role in rows}
+    faults, cells = _faults(rows), {str(role): rows[role].str.strip().tolist() for role in rows}
     texts = [role for role in _TEXTS if role in cells]
     studies: dict[str, _Fields] = {}
     images: dict[str, Image] = {}
@@ -175,8 +175,10 @@ def image_files(root: Path) -> dict[str, str]:
     for folder, folders, names in os.walk(root):
         folders.sort()
         for name in sorted(names):
-            if name.lower().endswith(RADIOGRAPH_SUFFIXES):
-                found.setdefault(name, Path(folder, name).relative_to(root).as_posix())
+            path = Path(folder, name).relative_to(root).as_posix()
+            # a name that is not UTF-8 cannot be written into a table, nor stand in one
+            if name.lower().endswith(RADIOGRAPH_SUFFIXES) and path.isprintable():
+                found.setdefault(name, path)
     return found
 
 

@@ -44,7 +44,8 @@ def mine_given(
             label is unknown.
 
     Returns:
-        A table of many labels, normal first, then by falling count.
+        A table of many labels, normal first, then by falling count; ``rule["left_out"]`` counts
+        the studies of the others.
 
     Raises:
         InputError: no study has given labels, none is in training, no label is frequent enough, no
@@ -94,6 +95,7 @@ def mine_given(
         "fit_on": fit_on,
         "include": wanted,
         "unmentioned": unmentioned,
+        "left_out": {name: counts[name] for name in sorted(known - set(names))},
     }
     index = pd.Index(studies["study_id"].tolist(), name="study_id")
     described = {NORMAL: "the source gives No Finding"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import stat
 import zipfile
 from pathlib import Path
@@ -223,6 +224,14 @@ def test_contradicting_tables_and_folders_are_rejected(whole: Path):
         "unknown split 'dev'",
         "the label 'No Finding' is '2', expected 1, 0, -1 or nothing",
     ]
+
+
+def test_a_file_name_that_is_not_utf_8_is_rejected(whole: Path):
+    name = os.fsencode(whole / ONE) + b"/caf\xe9.jpg"
+    with open(name, "wb"):
+        pass
+    rejected = read_mimic_cxr(whole).info["rejected"]
+    assert rejected == [{"file": f"{ONE}/caf\\udce9.jpg", "reason": "its name is no dicom_id"}]
 
 
 def test_the_newest_tables_are_taken(whole: Path):

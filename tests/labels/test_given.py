@@ -39,6 +39,7 @@ def test_given_labels_stay_what_they_are():
     assert not table.exclusive
     assert rows(table) == [[None, 1], [None, 1], [1, None], [None] * 2, [None] * 2, [None] * 2]
     assert table.rule["name"] == "given"
+    assert table.rule["left_out"] == {"mass": 0, "pleural effusion": 0}
     assert "nobody mentioned is unknown" in table.rule["text"]
     assert table.values.index.tolist() == MADE.studies["study_id"].tolist()
 
