@@ -13,15 +13,18 @@ from cascade import __version__
 from cascade.data.splits import assign_splits, check_fractions
 from cascade.errors import InputError
 from cascade.io.collection import Collection, write_collection
-from cascade.io.files import atomic_path
+from cascade.io.files import atomic_path, write_text
 from cascade.labels.given import mine_given
 from cascade.labels.patterns import mine_patterns, mine_terms
 from cascade.labels.table import LabelTable, write_label_table
 from cascade.pipeline.downloading import fetch_archives
 from cascade.pipeline.progress import say
 from cascade.pipeline.sources import read_source
+from cascade.pipeline.summary import reasons_of, render_summary
 
 Settings = Mapping[str, Any]
+TOLD_REASONS = 5
+"""So many reasons for rejecting files are told; the table has all."""
 
 
 def current_commit() -> str:
@@ -37,6 +40,8 @@ def current_commit() -> str:
 
 def prepare(settings: Settings, out: str | Path) -> Collection:
     """Read a raw download into a collection, split by patient; fetch it first where asked to.
+
+    ``summary.html`` in the collection shows what it holds, ``rejected.csv`` what was left out.
 
     Raises:
         InputError: the source is missing or holds no study.
@@ -65,6 +70,12 @@ def prepare(settings: Settings, out: str | Path) -> Collection:
         with atomic_path(out / "rejected.csv") as partial:
             pd.DataFrame(rejected, columns=["file", "reason"]).to_csv(partial, index=False)
         say(f"{len(rejected)} file(s) rejected: {out / 'rejected.csv'} gives the reasons")
+        reasons = reasons_of(rejected)
+        for reason, count in reasons[:TOLD_REASONS]:
+            say(f"  {count} × {reason}")
+        if rest := sum(count for _, count in reasons[TOLD_REASONS:]):
+            say(f"  {rest} for other reasons")
+    write_text(out / "summary.html", render_summary(collection, rejected))
     return collection
 
 
