@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from cascade.labels.segment import sentence_spans
+
 SIDES = {"right", "left", "bilateral"}
 SEVERITIES = ("borderline", "mild", "moderate", "severe", "small", "large")
 _NO_ARTICLE = re.compile(
@@ -37,7 +39,6 @@ _ADJECTIVES = {
     "prominent": "prominence",
     "flattened": "flattening",
 }
-_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z0-9])")
 
 
 def term_sentence(term: str) -> str:
@@ -95,9 +96,13 @@ def annotation_sentences(annotation: str) -> str:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences of free text, split after a full stop before a capital or a digit.
+    r"""Sentences of free text, as ``cascade.labels.segment`` divides it, without list numbers.
+
+    White space within a sentence is one space.
 
     >>> split_sentences("Heart size normal. No effusion.")
     ['Heart size normal.', 'No effusion.']
+    >>> split_sentences("1. A 2.5 cm nodule.The heart\n is normal. 2. See Dr. XXXX.")
+    ['A 2.5 cm nodule.', 'The heart is normal.', 'See Dr. XXXX.']
     """
-    return [sentence for sentence in _END.split(" ".join(text.split())) if sentence]
+    return [" ".join(text[start:end].split()) for start, end in sentence_spans(text)]
