@@ -14,12 +14,12 @@ _CLOSERS = "\"'”’)]"
 _CANDIDATE = re.compile(
     r"[.?!]++(?:\s++[.?!]++(?!\d))*[\"'”’)\]]*+"  # ". ." at the end of a report is one stop
     r"|\n[ \t\r]*+\n"  # an empty line
-    r"|\n(?=[ \t]*+(?:\(?\d{1,2}[.)](?!\d)|[-*•][ \t]))"  # a line that begins an item
+    r"|\n(?=[ \t]*+(?:\(?\d{1,2}[.)](?![\d.])|[-*•][ \t]))"  # a line that begins an item
     r"|(?<=\s)\(?\d{1,2}\)(?=\s)"  # 2) in the running text
 )
-_START = re.compile(r"\s*+(?:\(?(\d{1,2})[.)](?!\d)\s*+)?")
+_START = re.compile(r"\s*+(?:\(?(\d{1,2})[.)](?![\d.])\s*+)?")
 _SPACE = re.compile(r"\s*+")
-_NUMBER = re.compile(r"\(?(\d{1,2})[.)](?!\d)")
+_NUMBER = re.compile(r"\(?(\d{1,2})[.)](?![\d.])")
 _WORD = re.compile(r"[\w.]*\Z")
 _LAST_WORD = re.compile(r"(\w+)\s*\Z")
 _TITLE = re.compile(r"(?:\b(?:dr|mr|mrs|ms|prof)\.?|\b[A-Z]\.)\s*\Z", re.IGNORECASE)
