@@ -8,7 +8,8 @@ needs no parser: scopes are cut at the borders of statements (``negation.py``).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from cascade.labels.lexicon import STATUSES, Status, load_lexicon
@@ -23,6 +24,10 @@ SECTIONS = ("findings", "impression")
 _STRENGTH: Mapping[str, int] = {status: -rank for rank, status in enumerate(STATUSES)}
 _CACHE_SIZE = 2**16
 _CACHE_LENGTH = 400
+_PIECE = 1000
+"""A sentence is read so many characters at a time: reading one takes time in its square."""
+_CUTS = tuple(re.compile(f".*{cut}", re.DOTALL) for cut in (r"[\n.;:?]\s", r",\s", "[^A-Za-z0-9']"))
+_WORD = re.compile("[A-Za-z0-9']*")
 
 
 class Mention(NamedTuple):
@@ -107,26 +112,39 @@ def mine_text(text: str, section: str = "findings") -> list[Mention]:
     """The mentions of one section's text, in reading order."""
     mentions = []
     for start, end in sentence_spans(text):
-        sentence = text[start:end]
-        found = _mine_short(sentence) if end - start <= _CACHE_LENGTH else _mine_sentence(sentence)
-        for each in found:
-            first, last = start + each.start, start + each.end
-            cue = "" if each.cue is None else sentence[each.cue[0] : each.cue[1]]
-            mentions.append(
-                Mention(
-                    each.finding,
-                    each.status,
-                    section,
-                    first,
-                    last,
-                    text[first:last],
-                    (start, end),
-                    each.phrase,
-                    each.rule,
-                    cue,
+        for begin, stop in _pieces(text, start, end):
+            piece = text[begin:stop]
+            found = _mine_short(piece) if stop - begin <= _CACHE_LENGTH else _mine_sentence(piece)
+            for each in found:
+                first, last = begin + each.start, begin + each.end
+                cue = "" if each.cue is None else piece[each.cue[0] : each.cue[1]]
+                mentions.append(
+                    Mention(
+                        each.finding,
+                        each.status,
+                        section,
+                        first,
+                        last,
+                        text[first:last],
+                        (start, end),
+                        each.phrase,
+                        each.rule,
+                        cue,
+                    )
                 )
-            )
     return mentions
+
+
+def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """A sentence whole, or cut behind the last stop, comma or word of every so many characters."""
+    while end - start > _PIECE:
+        stop = start + _PIECE
+        cuts = (cut.match(text, start + _PIECE // 2, stop) for cut in _CUTS)
+        cut = next(filter(None, cuts), None) or _WORD.match(text, stop, end)
+        assert cut is not None  # a word of any length, or of none
+        yield start, cut.end()
+        start = cut.end()
+    yield start, end
 
 
 def report_status(mentions: Iterable[Mention]) -> dict[str, Status]:
