@@ -32,7 +32,8 @@ _WHOLE = re.compile(
     rf"(?:(?<![^\W_])(?:[^\W\d_]|\d{{1,8}})[-/]){{0,4}}(?:(?<!\w)\d{{1,4}})?{_PIECE}"
     rf"(?:[-/<>]*{_PIECE}|[-/](?:[^\W\d_]|\d{{1,8}})(?![^\W_])|'?[st](?![^\W_])|\d{{1,4}}(?!\w))*"
 )
-_OPENERS = "(['\"<{"
+_OPENERS = "([<{"  # not the quotes, which close as well
+_AFTER_OPENER = re.compile(rf"(?<=[{re.escape(_OPENERS)}]) (?={SHOWN})")
 _DANGLING = re.compile(
     r"(?:(?:^|[ ,(])(?:a|an|and|as|at|between|by|dated|dr\.?|for|from|in|is|of|on|or|per|since|"
     r"than|the|to|versus|via|vs\.?|was|with))+(?=\s*(?:[.,;:?!)]|$))",
@@ -99,8 +100,17 @@ def canonical_marks(text: str) -> str:
         text = _WHOLE.sub(f"\0{SHOWN}\0", text)
         text = re.sub(rf"(?<=[^\s\0])[-/]*(?=\0{SHOWN})", _before, text)
         text = re.sub(rf"({SHOWN}\0)[-/<>]*(?=[\w(\[<\0])", r"\1 ", text)
-        text = " ".join(text.replace("\0", "").split())
+        text = opened(" ".join(text.replace("\0", "").split()))
     return text
+
+
+def opened(text: str) -> str:
+    """No space between an opening bracket and a mark, so that text has one form around marks.
+
+    >>> opened("( XXXX), seen XXXX")
+    '(XXXX), seen XXXX'
+    """
+    return _AFTER_OPENER.sub("", text)
 
 
 def _before(match: re.Match[str]) -> str:

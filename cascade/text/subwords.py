@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from cascade.errors import CascadeError, InputError
-from cascade.text.marks import MARK_TOKEN, SHOWN
+from cascade.text.marks import MARK_TOKEN, SHOWN, opened
 from cascade.text.tokens import Tokenizer, capitals
 
 SUBWORDS = ("bpe", "wordpiece")
@@ -29,7 +29,6 @@ INSIDE = "‿"
 DEFAULT_SIZE = 2000
 _LONGEST = 64  # letters of a word that are looked at together: WordPiece's time is quadratic
 _MARK_PLACE = re.compile(rf" ?{SHOWN}")
-_NO_SPACE = re.compile(rf"(?<=[(\['\"<{{]) (?={SHOWN})")
 
 
 def _library() -> ModuleType:
@@ -219,5 +218,4 @@ def join_subwords(tokens: Sequence[str]) -> str:
             content += f" {SHOWN}".encode()
         else:
             content += bytes(code[letter] for letter in token if letter in code)
-    text = " ".join(content.decode("utf-8", errors="ignore").split())
-    return _NO_SPACE.sub("", text)
+    return opened(" ".join(content.decode("utf-8", errors="ignore").split()))

@@ -38,7 +38,7 @@ def test_share():
         ("XXXX-A-XXXX terminating", "XXXX terminating"),
         ("Dual-XXXX device, XXXX-filled", "Dual XXXX device, XXXX filled"),
         ("XXXX/granulomas and 3rd-5XXXX ribs", "XXXX granulomas and 3rd XXXX ribs"),
-        ("on 02/010/XXXX. At XXXXPM (XXXX), 'XXXX'", "on XXXX. At XXXX PM (XXXX), 'XXXX'"),
+        ("on 02/010/XXXX. At XXXXPM (XXXX), 'XXXX'", "on XXXX. At XXXX PM (XXXX), ' XXXX'"),
         ("the XXXX's heart", "the XXXX heart"),
         ("Dr. XXXX<XXXX>technologist", "Dr. XXXX technologist"),
         ("___ and [**2101-1-1**],___", "XXXX and XXXX, XXXX"),
