@@ -32,13 +32,20 @@ text:     labels.lean=false keeps every doubt uncertain; labels.unmentioned=abse
           for a no
 
 Labels of annotations are chosen on training studies alone; labels.fit_on=all counts every study, to
-compare archives. explain=STUDY_ID prints a report with its mentions marked, each with the rule
-that decided it, and writes nothing.
+compare archives.
+
+gold=FILE.csv (a column of study ids, then one a label of 1, 0 or nothing) scores the table against
+labels by hand, beside trivial rules: agreement.json, agreement.csv, disagreements.csv, and
+agreement.html, which shows every disagreement with its report.
+
+explain=STUDY_ID prints a report with its mentions marked, each with the rule that decided it, and
+writes nothing.
 
 Examples:
   cascade mine collection=collections/openi out=labels/openi
   cascade mine collection=collections/openi labels=patterns labels.fit_on=all out=labels/openi-paper
   cascade mine collection=collections/mimic labels=text labels.label_set=chexpert out=labels/mimic
+  cascade mine collection=collections/openi labels=text gold=gold.csv out=labels/openi-text
   cascade mine collection=collections/openi explain=CXR1001
 """
 
@@ -61,10 +68,12 @@ def run(config: DictConfig) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from cascade.pipeline.mining import mine
+    from cascade.pipeline.mining import mine, score_against
 
     out = new_output_directory()
-    table = mine(settings, read_collection(existing(settings, "collection")), out)
+    gold = None if settings["gold"] is None else existing(settings, "gold")
+    collection = read_collection(existing(settings, "collection"))
+    table = mine(settings, collection, out)
     shown = Table(title=f"{len(table.labels)} labels", title_justify="left")
     counts = table.counts()
     shown.add_column("label")
@@ -74,6 +83,18 @@ def run(config: DictConfig) -> None:
         shown.add_row(str(label), *(str(value) for value in row))
     Console().print(shown)
     print(f"label table: {out}")
+    if gold is not None:
+        compared = Table(title="against the labels by hand", title_justify="left")
+        compared.add_column("system")
+        for name in ("micro F1", "macro F1"):
+            compared.add_column(name, justify="right")
+        for system in score_against(gold, table, collection, out, show_ids=settings["show_ids"]):
+            figures = (system.figures[f"{part} f1"] for part in ("micro", "macro"))
+            compared.add_row(
+                system.name, *(f"{f.value:.3f} ({f.low:.3f}–{f.high:.3f})" for f in figures)
+            )
+        Console().print(compared)
+        print(f"every disagreement: {out / 'agreement.html'}")
 
 
 def _explain(settings: dict[str, Any], collection: Any) -> None:

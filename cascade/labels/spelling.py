@@ -29,7 +29,8 @@ _KNOWN = {
     "tumour": "tumor",
 }
 _NO_SLIPS = frozenset(
-    {"capacity", "capacities", "starring", "modules", "perfusion", "infusion", "hemithorax"}
+    ("capacity", "capacities", "starring", "modules", "perfusion", "infusion", "hemithorax")
+    + ("injection", "injections", "overlay", "parenchyma")
 )
 """Words of their own that stand one slip from a word of the lexicon."""
 
@@ -38,8 +39,9 @@ class Speller(dict[str, str]):
     """A mapping from a word to its correction, for ``normalise``; it fills itself as it is asked.
 
     A word of seven letters or more that is one insertion, deletion, substitution or swap of
-    neighbours away from exactly one word of the lexicon's content words is taken for it. Words that
-    triggers need are never changed.
+    neighbours away from exactly one word of the lexicon's content words is taken for it, if the
+    first letter is right ("symmetric" is no misspelt "asymmetric"). Words that triggers need are
+    never changed.
     """
 
     def __init__(self, words: Iterable[str], keep: Iterable[str] = ()) -> None:
@@ -69,7 +71,7 @@ class Speller(dict[str, str]):
             target
             for form in (word, *_deletions(word))
             for target in self._by_deletion.get(form, ())
-            if _one_slip(word, target)
+            if target[0] == word[0] and _one_slip(word, target)
         }
         # a plural or an inflection is a word of its own
         if len(near) != 1 or _inflected(word, *near):

@@ -1,9 +1,9 @@
-"""From a raw download to a collection, and from a collection to labels. Needs no torch."""
+"""From a raw download to a collection. Needs no torch."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,8 @@ import pandas as pd
 
 from cascade import __version__
 from cascade.data.splits import assign_splits, check_fractions
-from cascade.errors import InputError
 from cascade.io.collection import Collection, write_collection
 from cascade.io.files import atomic_path, write_text
-from cascade.labels.given import mine_given
-from cascade.labels.patterns import mine_patterns, mine_terms
-from cascade.labels.table import LabelTable, write_label_table
 from cascade.pipeline.downloading import fetch_archives
 from cascade.pipeline.progress import say
 from cascade.pipeline.sources import read_source
@@ -77,23 +73,3 @@ def prepare(settings: Settings, out: str | Path) -> Collection:
             say(f"  {rest} for other reasons")
     write_text(out / "summary.html", render_summary(collection, rejected))
     return collection
-
-
-def mine(settings: Settings, collection: Collection, out: str | Path) -> LabelTable:
-    """Mine a collection's annotations into a label table.
-
-    Raises:
-        InputError: no label passes the threshold, or the rule's name is unknown.
-    """
-    options = dict(settings["labels"])
-    rule = options.pop("rule")
-    rules: dict[str, Callable[..., LabelTable]] = {
-        "given": mine_given,
-        "patterns": mine_patterns,
-        "terms": mine_terms,
-    }
-    if rule not in rules:
-        raise InputError(f"unknown labels.rule {rule!r}, expected one of {sorted(rules)}")
-    table = rules[rule](collection, **options)
-    write_label_table(table, out)
-    return table

@@ -50,7 +50,7 @@ def refused(outcome, *words, status=2, out="new"):
         (["mine", "collection=c", "labels=null"], ["choice of null"]),
         (
             ["mine", "collection=c", "labels=term"],
-            ["'term' for labels", "patterns, terms.", "'terms'?"],
+            ["'term' for labels", "patterns, terms, text.", "'terms'?"],
         ),
         (["mine", "collection=c", "labels.min_studies=few"], ["min_studies=few", "a whole number"]),
         (["mine", "collection=c", "labels.include=opacity"], ["labels.include=[A,B]"]),
