@@ -173,7 +173,8 @@ def test_the_command_scores_beside_trivial_rules_and_shows_each_disagreement(min
     assert "c1" not in page.split("</style>")[1], "ids only where asked for"
     assert "&lt;i&gt;" in page
     assert "not a medical device" in page
-    assert "http:" not in page and "https:" not in page
+    assert "http:" not in page
+    assert "https:" not in page
 
 
 def test_ids_where_asked_for(mined, tmp_path):
