@@ -122,6 +122,37 @@ def test_the_stages_alone_do_what_the_loop_does(demo, tmp_path):
     assert (tmp_path / "eval" / "index.html").is_file()
 
 
+def test_a_decoder_of_subwords_writes_impressions(demo, tmp_path):
+    from cascade.inference.bundle import read_bundle
+    from cascade.io.collection import read_collection
+    from cascade.text.vocabulary import Vocabulary
+
+    words = ["generator.target=impression", "generator.tokenizer=bpe", "generator.marks=predict"]
+    words += ["generator.vocabulary_size=300", "generator.max_length=60"]
+    base = [word for word in SMALL if not word.startswith("data.s")]
+    train = [arg for arg in base if not arg.startswith("evaluate")]
+    table = [f"collection={demo}/collection", f"label_table={demo}/round-1/labels"]
+    model = f"classifier_model={demo}/round-1/classifier/model"
+    out = tmp_path / "generator"
+    assert dispatch(["train", "stage=generator", model, *train, *table, *words, f"out={out}"]) == 0
+    reader, facts = read_bundle(out / "model")
+    assert (facts["target"], reader.vocabulary.tokenizer.name) == ("impression", "bpe")
+    assert len(reader.vocabulary) <= 300
+    studies = read_collection(demo / "collection").studies
+    texts = studies.loc[studies["split"] == "train", "impression"].dropna()
+    prepare = reader.vocabulary.prepare
+    again = Vocabulary.build(texts, "bpe", size=300, prepare=prepare)  # of training texts alone
+    assert again.to_json() == reader.vocabulary.to_json()
+    for text in texts:
+        assert reader.vocabulary.decode(reader.vocabulary.encode(text)) == prepare(text)
+    model = f"model={out}/model"
+    scored = tmp_path / "eval"
+    assert dispatch(["evaluate", model, *base, *table, "split=val", f"out={scored}"]) == 0
+    reports = pd.read_csv(next((scored / "predictions").rglob("reports.csv")))
+    assert set(reports["reference"]) <= set(studies["impression"])  # as written
+    assert reports["hypothesis"].fillna("").str.len().max() > 0
+
+
 def finished(out: Path) -> dict[str, bytes]:
     """What must come out the same however often the run was killed."""
     return {

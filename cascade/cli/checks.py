@@ -94,7 +94,13 @@ RULES: dict[str, Rule] = {
     ),
     "generator.target": Rule(choices=("annotation", "impression", "findings")),
     "generator.first_word": Rule(choices=("free", "label")),
+    "generator.tokenizer": Rule(
+        choices=("auto", "annotation", "words", "cased", "bpe", "wordpiece")
+    ),
+    "generator.vocabulary_size": Rule(int, least=5),
     "generator.min_count": _ONE,
+    "generator.marks": Rule(choices=("keep", "drop", "predict")),
+    "generator.list_numbers": Rule(choices=("keep", "drop")),
     "generator.max_length": _ONE,
     "generator.copies": _ONE,
     "generator.smoothing": _SHARE,

@@ -15,7 +15,7 @@ from cascade.errors import InputError
 from cascade.text.marks import MARK_TOKEN, SHOWN
 from cascade.text.preparation import Preparation
 from cascade.text.subwords import DEFAULT_SIZE, SUBWORDS, load_subwords, train_subwords
-from cascade.text.tokens import TOKENIZERS, Tokenizer, create_tokenizer
+from cascade.text.tokens import TOKENIZERS, Tokenizer, capitals, create_tokenizer
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -172,7 +172,16 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Vocabulary:
-        """The inverse of ``to_json``; nothing is trained."""
+        """The inverse of ``to_json``; nothing is trained.
+
+        Raises:
+            InputError: tokens or merges that are none, or do not fit together.
+            KeyError, TypeError, ValueError: another file's content.
+        """
+        if not isinstance(value, dict) or not isinstance(value["tokens"], list):
+            raise TypeError("a vocabulary is a list of tokens and the name of their tokenizer")
+        if not all(isinstance(token, str) for token in value["tokens"]):
+            raise TypeError("the tokens of a vocabulary are texts")
         prepare = Preparation(**value.get("prepare", {}))
         return cls(value["tokens"], value["tokenizer"], prepare, value.get("merges", ()))
 
@@ -185,23 +194,27 @@ def special_tokens(prepare: Preparation) -> tuple[str, ...]:
 def _word_tokenizer(name: str, prepare: Preparation) -> Tokenizer:
     """A tokenizer by name; with marks to predict, ``XXXX`` becomes the one token for them.
 
+    Joining gives texts that were made small their capitals back.
+
     Raises:
         ValueError: unknown name.
     """
     if name not in TOKENIZERS:
         raise ValueError(f"unknown tokenizer {name!r}, expected one of {list(TOKENIZER_NAMES)}")
     plain = create_tokenizer(name)
-    if prepare.marks != "predict":
+    if prepare.marks != "predict" and not prepare.lowercase:
         return plain
+    marked = prepare.marks == "predict"
 
     def split(text: str) -> list[str]:
         tokens: list[str] = []
-        for number, piece in enumerate(text.split(SHOWN)):
+        for number, piece in enumerate(text.split(SHOWN) if marked else [text]):
             tokens += [MARK_TOKEN] * (number > 0)
             tokens += plain.split(piece)
         return tokens
 
     def join(tokens: Sequence[str]) -> str:
-        return plain.join([SHOWN if token == MARK_TOKEN else token for token in tokens])
+        text = plain.join([SHOWN if token == MARK_TOKEN else token for token in tokens])
+        return capitals(text) if prepare.lowercase else text
 
     return Tokenizer(name, split, join)

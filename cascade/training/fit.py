@@ -33,7 +33,6 @@ from cascade.models.encoders import create_encoder, load_weights
 from cascade.models.heads import StudyClassifier, probabilities
 from cascade.models.reader import Reader
 from cascade.models.suitability import Suitability
-from cascade.text.vocabulary import Vocabulary
 from cascade.training.callbacks import MetricsFile
 from cascade.training.classifier import ClassifierModule
 from cascade.training.report_generator import (
@@ -41,6 +40,7 @@ from cascade.training.report_generator import (
     FeatureDataset,
     ReportGeneratorModule,
 )
+from cascade.training.vocabulary import build_vocabulary, log_coverage
 
 log = logging.getLogger(__name__)
 
@@ -325,7 +325,7 @@ def fit_generator(
         The reader, whole now, of the best epoch, and that epoch's ``val/bleu``.
 
     Raises:
-        InputError: no study has a text.
+        InputError: no study has a text, or the settings of its words do not fit together.
         CascadeError: training diverged.
     """
     options = settings["generator"]
@@ -333,8 +333,9 @@ def fit_generator(
     seed_everything(seed)
     target = options["target"]
     train, val = _written(train, target, "train"), _written(val, target, "val")
-    tokenizer = "annotation" if target == "annotation" else "words"
-    vocabulary = Vocabulary.build(train.texts, tokenizer, int(options["min_count"]))
+    vocabulary = build_vocabulary(train.texts, options)
+    train = train.select([i for i, text in enumerate(train.texts) if vocabulary.split(text)])
+    log_coverage(vocabulary, train.texts, val.texts, int(options["max_length"]))
     device = "cuda" if torch.cuda.is_available() and _wants_gpu(settings) else "cpu"
     learn, select = StudyDataset(train, cache, table), StudyDataset(val, cache, table)
     augments: list[Augment | None] = [None]

@@ -12,6 +12,7 @@ from cascade.models.encoders import create_encoder
 from cascade.models.heads import StudyClassifier
 from cascade.models.reader import Reader
 from cascade.models.suitability import Suitability
+from cascade.text.preparation import Preparation
 from cascade.text.vocabulary import Vocabulary
 
 FILES = [
@@ -86,6 +87,33 @@ def test_a_bundle_reads_as_it_was_written(decoder, tmp_path):
         assert getattr(loaded, name) == getattr(reader, name)
     assert (facts["image_size"], facts["views"], facts["target"]) == (32, 1, "annotation")
     assert not any(module.training for module in loaded.modules())
+
+
+@pytest.mark.parametrize("name", ["words", "cased", "bpe", "wordpiece"])
+def test_any_vocabulary_lies_in_its_file_alone(name, tmp_path):
+    prepare = Preparation(normalise=True, marks="predict", lowercase=True)
+    texts = ["No acute disease, seen by XXXX.", "2.5 cm nodule."]
+    reader = make()
+    reader.vocabulary = Vocabulary.build(texts, name, prepare=prepare)
+    network = create_decoder(vocab_size=len(reader.vocabulary), num_features=32, **DECODER)
+    reader.decoder = network.eval()
+    write(reader, tmp_path / "model")
+    assert sorted(file.name for file in (tmp_path / "model").iterdir()) == FILES
+    loaded, _ = read_bundle(tmp_path / "model")
+    assert loaded.vocabulary.to_json() == reader.vocabulary.to_json()
+    for text in texts:
+        ids = loaded.vocabulary.encode(text)
+        assert ids == reader.vocabulary.encode(text)
+        assert loaded.vocabulary.decode(ids) == text
+    assert loaded.read(IMAGES, VIEWS).drafts == reader.read(IMAGES, VIEWS).drafts
+
+
+@pytest.mark.parametrize("prepare", [{"marks": "hide"}, {"spell": True}, {"marks": []}])
+def test_a_preparation_that_this_program_does_not_know(prepare, bundle):
+    words = json.loads((bundle / "vocabulary.json").read_text())
+    (bundle / "vocabulary.json").write_text(json.dumps({**words, "prepare": prepare}))
+    with pytest.raises(InputError, match="does not fit together"):
+        read_bundle(bundle)
 
 
 def test_six_files_and_none_of_them_a_pickle(bundle):

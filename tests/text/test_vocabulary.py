@@ -147,3 +147,20 @@ def test_every_tokenizer_keeps_the_contract():
         assert vocabulary.encode(texts[1], max_length=1) == [*vocabulary.encode(texts[1])[:2], EOS]
         assert Vocabulary.from_json(vocabulary.to_json()).to_json() == vocabulary.to_json()
         assert vocabulary.coverage(texts) == 1.0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        3,
+        {},
+        {"tokenizer": "words", "tokens": "a"},
+        {"tokenizer": "words", "tokens": [*SPECIAL_TOKENS, 5]},
+        {"tokenizer": ["words"], "tokens": [*SPECIAL_TOKENS, "a"]},
+        {"tokenizer": "words", "tokens": [*SPECIAL_TOKENS, "a"], "prepare": 5},
+        {"tokenizer": "words", "tokens": [*SPECIAL_TOKENS, "a"], "merges": 5},
+    ],
+)
+def test_other_content_is_refused(value):
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Vocabulary.from_json(value)

@@ -112,6 +112,58 @@ def test_only_training_texts_make_the_vocabulary(tiny, settings, tmp_path):
     assert reader.vocabulary.tokens[4:] == ["opacity", "left", "right", "normal"]
 
 
+WORDS = {"target": "impression", "max_length": 30}
+
+
+def test_each_tokenizer_trains_and_references_stay_as_written(tiny, settings, tmp_path):
+    reports = {"normal": "1. Clear lungs.", "opacity/left": "Left opacity, seen by Dr. XXXX."}
+    for records in (tiny.train, tiny.val):
+        records.texts[:] = [reports.get(text, "XXXX.") for text in records.texts]
+    settings["generator"].update(WORDS, marks="drop", list_numbers="drop", epochs=1)
+    for name in ("words", "cased", "bpe", "wordpiece"):
+        settings["generator"]["tokenizer"] = name
+        reader, score = generate(tmp_path / name, tiny, settings)
+        assert reader.vocabulary.tokenizer.name == name
+        assert 0.0 <= score <= 1.0
+        ids = reader.vocabulary.encode("Left opacity, seen by Dr. XXXX.")
+        assert reader.vocabulary.decode(ids) == "Left opacity, seen."
+        assert tiny.val.texts[2] == "XXXX."
+
+
+def test_targets_that_marks_leave_empty_take_no_part(tiny, settings, tmp_path):
+    tiny.train.texts[:] = ["XXXX.", *["Clear."] * 23]
+    calls = []
+    settings["generator"].update(WORDS, marks="drop", augment=None)
+    generate(tmp_path, tiny, settings, progress=lambda *a: calls.append(a))
+    assert calls[0] == (23, 23)
+
+
+def test_cut_targets_are_told(tiny, settings, tmp_path, caplog):
+    settings["generator"].update(max_length=1)
+    generate(tmp_path, tiny, settings)
+    assert "16 of 24 training texts are longer than generator.max_length=1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokenizer": "bert"}, "unknown generator.tokenizer=bert: expected one of auto, annotat"),
+        ({"tokenizer": "bpe"}, "tokenizer=bpe does not fit generator.target=annotation: take"),
+        ({**WORDS, "tokenizer": "annotation"}, "annotation does not fit generator.target=impress"),
+        ({"marks": "drop"}, "generator.marks=drop is for reports"),
+        ({"lowercase": True}, "generator.lowercase=True is for reports"),
+        ({**WORDS, "marks": "hide"}, "unknown marks 'hide'"),
+        ({**WORDS, "tokenizer": "bpe", "vocabulary_size": 9}, "vocabulary_size=9 is too small"),
+        ({"vocabulary_size": 4}, "vocabulary_size=4 leaves no room for words"),
+        ({"min_count": 99}, "no word occurs 99 times"),
+    ],
+)
+def test_words_that_do_not_fit_together(options, message, tiny, settings, tmp_path):
+    settings["generator"].update(options)
+    with pytest.raises(InputError, match=message):
+        generate(tmp_path, tiny, settings)
+
+
 class Killed(BaseException):
     """As if the process had been killed: no handler of ours knows it."""
 
