@@ -10,6 +10,7 @@ from cascade.errors import InputError
 from cascade.io.chexpert import read_chexpert
 from cascade.io.collection import Collection
 from cascade.io.files import read_json
+from cascade.io.indiana import read_indiana
 from cascade.io.mimic_cxr import read_mimic_cxr
 from cascade.io.nih import read_nih
 from cascade.io.openi import read_openi
@@ -39,6 +40,11 @@ def _openi(data: Settings, out: Path, update: Callable[[int], None]) -> Collecti
         split_file=data.get("split_file"),
         progress=update,
     )
+
+
+def _indiana(data: Settings, out: Path, update: Callable[[int], None]) -> Collection:
+    files = {name: data.get(name) for name in ("reports", "projections", "images", "split_file")}
+    return read_indiana(_root(data), progress=update, **files)
 
 
 def _nih(data: Settings, out: Path, update: Callable[[int], None]) -> Collection:
@@ -118,6 +124,7 @@ def _phantom(data: Settings, out: Path, update: Callable[[int], None]) -> Collec
 
 SOURCES: dict[str, Callable[[Settings, Path, Callable[[int], None]], Collection]] = {
     "openi": _openi,
+    "indiana": _indiana,
     "nih": _nih,
     "mimic_cxr": _mimic_cxr,
     "chexpert": _chexpert,

@@ -12,7 +12,8 @@ import pytest
 
 from cascade.errors import InputError
 from cascade.io import openi
-from cascade.io.openi import image_key, parse_openi_report, read_openi
+from cascade.io.openi import Rejected, iter_openi, parse_openi_report, read_openi
+from cascade.io.openi_images import image_key, image_name
 
 BOMB = """<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>
 <eCitation><uId id="CXR9"/><MeSH><major>&b;</major></MeSH></eCitation>"""
@@ -20,7 +21,9 @@ EXTERNAL = """<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a SYSTEM "file:///etc/p
 <eCitation><uId id="CXR9"/><MeSH><major>&a;</major></MeSH></eCitation>"""
 
 
-def report(uid="CXR1", images=(), mesh=("normal",), **sections) -> bytes:
+def report(
+    uid="CXR1", images=(), mesh=("normal",), automatic=("cough",), caption="PA", **sections
+) -> bytes:
     texts = {"COMPARISON": "", "INDICATION": "Cough.", "FINDINGS": "Clear.", "IMPRESSION": "Fine."}
     texts |= sections
     return (
@@ -29,9 +32,12 @@ def report(uid="CXR1", images=(), mesh=("normal",), **sections) -> bytes:
         + "".join(f'<AbstractText Label="{k}">{v}</AbstractText>' for k, v in texts.items())
         + "</Abstract></Article></MedlineCitation><MeSH>"
         + "".join(f"<major>{term}</major>" for term in mesh)
-        + "<automatic>ignored</automatic></MeSH>"
+        + "".join(f"<automatic>{term}</automatic>" for term in automatic)
+        + "</MeSH>"
         + "".join(
-            f'<parentImage id="{image}"><caption>PA</caption></parentImage>' for image in images
+            f'<parentImage id="{image}"><figureId>F1</figureId><caption>{caption}</caption>'
+            "<panel><url>a.jpg</url></panel></parentImage>"
+            for image in images
         )
         + "</eCitation>"
     ).encode()
@@ -85,6 +91,50 @@ def test_a_report():
     assert (read.study.indication, read.study.comparison) == ("Cough.", None)
 
 
+def test_automatic_terms_and_captions():
+    read = parse_openi_report(
+        report(
+            images=["a", "b"], automatic=["Pleural Effusion ", "", "opacity"], caption=" PA\n view"
+        ),
+        "7.xml",
+    )
+    assert read.study.mesh_automatic == ("Pleural Effusion", "opacity")
+    assert read.study.mesh == ("normal",)
+    assert read.captions == ("PA view", "PA view")
+    bare = parse_openi_report(report(images=["a"], automatic=[], caption=""), "7.xml")
+    assert (bare.study.mesh_automatic, bare.captions) == ((), (None,))
+
+
+def test_elements_within_a_text_and_texts_of_one_section():
+    content = report(FINDINGS="No <b>acute <i>disease</i></b><br/> seen &amp; &lt;b&gt;.<!-- x -->")
+    content = content.replace(
+        b"</Abstract>", b'<AbstractText Label="FINDINGS">End.</AbstractText></Abstract>'
+    )
+    content = content.replace(b"</Abstract>", b"<AbstractText>Nowhere.</AbstractText></Abstract>")
+    assert parse_openi_report(content, "a").study.findings == "No acute disease seen & <b>. End."
+
+
+def test_control_characters_are_dropped_from_texts():
+    content = report(FINDINGS="a&#x9;\x85b\u200b&#x7f;c", mesh=["Opacity\x9f"])
+    study = parse_openi_report(content, "a").study
+    assert (study.findings, study.mesh) == ("a bc", ("Opacity",))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "declared"),
+    [
+        ("utf-16", "utf-16"),
+        ("utf-16-le", "utf-16"),
+        ("latin-1", "iso-8859-1"),
+        ("cp1252", "windows-1252"),
+        ("utf-8-sig", "utf-8"),
+    ],
+)
+def test_other_encodings_are_read_as_declared(encoding: str, declared: str):
+    text = report(FINDINGS="caf\xe9").decode().replace("utf-8", declared)
+    assert parse_openi_report(text.encode(encoding), "a").study.findings == "caf\xe9"
+
+
 def test_no_indexing_means_that_nobody_annotated():
     assert parse_openi_report(report(mesh=["No Indexing"]), "a").study.mesh == ()
 
@@ -105,7 +155,17 @@ def test_no_indexing_means_that_nobody_annotated():
         ),
         (BOMB.encode(), "forbidden construct"),
         (EXTERNAL.encode(), "forbidden construct"),
-        (b'<!DOCTYPE x><eCitation><uId id="CXR1"/></eCitation>', "forbidden construct"),
+        (b'<!DOCTYPE x><eCitation><uId id="CXR1"/></eCitation>', r"forbidden construct \(DTD\)"),
+        (BOMB.encode(), "declares the entity 'a'"),
+        (EXTERNAL.encode(), "declares the external entity 'a'"),
+        (EXTERNAL.encode("utf-16"), "declares the external entity 'a'"),
+        (report(FINDINGS="&none;"), "undefined entity"),
+        (report(FINDINGS="a\x00b"), "not well-formed"),
+        (report(FINDINGS="a&#0;b"), "not well-formed"),
+        (report().decode().encode("utf-16"), "not well-formed"),
+        (report().replace(b"utf-8", b"shift_jis"), "not well-formed"),
+        (report(FINDINGS="XX").replace(b"XX", b"caf\xe9"), r"byte \d+ is not UTF-8"),
+        (report(uid=" "), "no uId"),
     ],
 )
 def test_what_is_no_report_names_the_file(content: bytes, words: str):
@@ -227,6 +287,79 @@ def test_progress_is_told(tmp_path: Path):
     assert seen == [1, 2, 3]
 
 
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path):
+    path = tmp_path / "bomb.tgz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        for number in range(20):
+            member = tarfile.TarInfo(f"{number}.xml")
+            member.size = openi.MAX_REPORT_BYTES
+            archive.addfile(member, io.BytesIO(bytes(member.size)))
+    start = time.process_time()
+    with pytest.raises(InputError, match=r"bomb\.tgz unpacks to more than the limit of \d+ bytes"):
+        read_openi(path)
+    assert time.process_time() - start < 60  # 2 s on an idle core
+
+
+def test_the_limits_are_the_module_s_own(tmp_path: Path, monkeypatch):
+    path = write_archive(tmp_path / "a.tgz", **TWO)
+    monkeypatch.setattr(openi, "MAX_ARCHIVE_BYTES", 4096)
+    with pytest.raises(InputError, match="limit of 4096 bytes"):
+        read_openi(path)
+
+
+def test_a_report_of_ten_megabytes_is_read(tmp_path: Path):
+    long = "The heart is normal. " * 500_000
+    content = report("CXR3", FINDINGS=long)
+    (read,) = list(iter_openi(write_folder(tmp_path, a=content)))
+    assert not isinstance(read, Rejected)
+    assert read.study.findings == long.strip()
+
+
+def test_a_file_of_many_elements_or_deep_ones_takes_little_time(tmp_path: Path):
+    many = b"<a/>" * 1_000_000 + b"<b>" * 100_000 + b"</b>" * 100_000
+    content = report("CXR3").replace(b"</eCitation>", many + b"</eCitation>")
+    start = time.process_time()
+    assert parse_openi_report(content, "a").study.study_id == "CXR3"
+    assert time.process_time() - start < 20  # half a second on an idle core
+
+
+def test_reports_come_one_at_a_time_in_the_archive_s_order(tmp_path: Path):
+    path = write_archive(tmp_path / "a.tgz", **TWO, bad=b"<", again=TWO["1"])
+    items = iter_openi(path)
+    first = next(items)
+    assert not isinstance(first, Rejected)
+    assert first.study.study_id == "CXR1"
+    rest = list(items)
+    assert [item.study.study_id for item in rest if not isinstance(item, Rejected)] == [
+        "CXR10",
+        "CXR2",
+    ]
+    assert [item for item in rest if isinstance(item, Rejected)][1] == Rejected(
+        "again.xml", "study CXR1 was read already"
+    )
+    with pytest.raises(InputError, match="does not exist"):
+        iter_openi(tmp_path / "none")
+
+
+def test_nothing_is_lost_silently(tmp_path: Path):
+    bad = {"bad": b"<", "latin": b"\xe9", "empty": b"", "none": b"<a/>", "twice": TWO["2"]}
+    collection = read_openi(write_folder(tmp_path, **TWO, **bad))
+    (tmp_path / "ecgen-radiology" / "folder.xml").mkdir()
+    again = read_openi(tmp_path)
+    assert len(collection.studies) + len(collection.info["rejected"]) == len(TWO) + len(bad)
+    assert {row["file"] for row in again.info["rejected"]} == {
+        *(f"{name}.xml" for name in bad),
+        "folder.xml",
+    }
+    assert all(set(row) == {"file", "reason"} and row["reason"] for row in again.info["rejected"])
+
+
+@pytest.mark.parametrize("uid", ["CXR" + "9" * 5000, "CXR\u00b2", "\u0663", "-", "CXR07"])
+def test_odd_ids_are_sorted_too(uid: str, tmp_path: Path):
+    collection = read_openi(write_folder(tmp_path, a=report(uid), **TWO))
+    assert len(collection.studies) == 4
+
+
 # --- images ---------------------------------------------------------------------------------------
 
 
@@ -242,6 +375,11 @@ def test_progress_is_told(tmp_path: Path):
 )
 def test_image_key(name, key):
     assert image_key(name) == key
+
+
+@pytest.mark.parametrize("name", ["CXR1_1_IM-0001-4001", "CXR10_IM-0002-1001", "CXR11_IM-1-2-3"])
+def test_image_name_undoes_image_key(name):
+    assert image_name(image_key(name)) == name
 
 
 def paths(collection) -> dict[str, str]:
@@ -278,11 +416,12 @@ def test_files_that_fit_nowhere_are_counted(tmp_path: Path):
         "c/CXR10_IM-0002/0.png",
         "c/CXR10_IM-0002/2.png",
         "c/CXR10_IM-9999/0.png",
+        "c/CXR10_IM-0002/\u00b2.png",
         "c/holiday.jpg",
     )
     collection = read_openi(tmp_path)
     assert paths(collection) == {"CXR10_IM-0002-1001": "a/CXR10_IM-0002-1001.png"}
-    assert collection.info["files_unused"]["count"] == 5
+    assert collection.info["files_unused"]["count"] == 6
 
 
 def test_masks_are_no_images(tmp_path: Path):
@@ -380,6 +519,8 @@ def test_the_archive(real_data: Path):
         "lateral": 3648,
         "unknown": 4,
     }
+    assert collection.studies["mesh_automatic"].map(len).sum() == 7047
+    assert collection.images["caption"].notna().sum() == 7468
     for path in collection.images["path"].dropna():
         assert collection.image_path(path).is_file()
     # the copy in R2Gen's folder is the second image that the report names, a frontal view
