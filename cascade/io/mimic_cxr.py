@@ -15,6 +15,7 @@ import dataclasses
 import os
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -36,6 +37,16 @@ MAX_REPORT_BYTES = 2**20
 MAX_REPORTS_BYTES = 2 * 2**30
 """Of all the reports in an archive together; the real ones are some 200 MB."""
 
+# RuntimeError: a password is asked for, or the compression is an unknown one
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 _STUDY, _PATIENT = re.compile(r"s\d+"), re.compile(r"p\d+")
 _IMAGE = re.compile(r"[\w.-]{1,200}", re.ASCII)
 _IDS = ("subject_id", "study_id")
@@ -355,26 +366,27 @@ def _packed(source: Path) -> Iterator[tuple[str, bytes | InputError]]:
     """Name and content of each report of an archive, or why it is not taken."""
     total = 0
     try:
-        with zipfile.ZipFile(source) as archive:
-            for member in archive.infolist():
-                name = member.filename
-                pure = PurePosixPath(name)
-                if member.is_dir() or not name.lower().endswith(".txt"):
-                    continue
-                if pure.is_absolute() or ".." in pure.parts or "\\" in name:
-                    yield name, InputError("its path leaves the archive")
-                    continue
-                if _parts(pure) is None:
-                    continue  # LICENSE.txt and whatever else was packed beside the reports
-                total += member.file_size
-                if total > MAX_REPORTS_BYTES:
-                    raise InputError(
-                        f"{source} unpacks to more than {MAX_REPORTS_BYTES} bytes: it is not "
-                        f"{REPORTS}; download that again"
-                    )
-                yield name, _member(archive, member)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        archive = zipfile.ZipFile(source)
+    except _DAMAGE as error:
         raise InputError(f"{source} is damaged ({error}): download it again") from error
+    with archive:
+        for member in archive.infolist():
+            name = member.filename
+            pure = PurePosixPath(name)
+            if not name.lower().endswith(".txt"):
+                continue
+            if pure.is_absolute() or ".." in pure.parts or "\\" in name:
+                yield name, InputError("its path leaves the archive")
+                continue
+            if _parts(pure) is None:
+                continue  # LICENSE.txt and whatever else was packed beside the reports
+            total += member.file_size
+            if total > MAX_REPORTS_BYTES:
+                raise InputError(
+                    f"{source} unpacks to more than {MAX_REPORTS_BYTES} bytes: it is not "
+                    f"{REPORTS}; download that again"
+                )
+            yield name, _member(archive, member)
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | InputError:
@@ -385,7 +397,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | InputE
     try:
         with archive.open(member) as file:
             return file.read(MAX_REPORT_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except _DAMAGE as error:
         return InputError(f"damaged or locked: {error}")
 
 

@@ -80,7 +80,7 @@ def _wanted(
     if missing:
         raise InputError(
             f"{path} has no column {', '.join(map(repr, missing))}; "
-            f"its columns are {', '.join(header)}"
+            f"its columns are {_shown(header)}"
         )
     wanted = [name for name in header if name in required or keep is None or name in keep]
     for name in wanted:
@@ -92,13 +92,22 @@ def _wanted(
 def _undecodable(path: Path) -> str:
     """Where a file stops being UTF-8."""
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return f" (line {number})"
+    try:
+        with opener(path, "rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError:
+                    return f" (line {number})"
+    except (OSError, EOFError, zlib.error):
+        pass  # a damaged archive: what it gave before was not UTF-8 either
     return ""
+
+
+def _shown(header: Sequence[str]) -> str:
+    """Column names for an error of one line."""
+    names = (" ".join(name.split())[:60] for name in header)
+    return ", ".join(name if name.isprintable() else repr(name) for name in names)
 
 
 def read_table(
@@ -144,10 +153,10 @@ def read_table(
         if role not in columns and role in table.columns and role not in label_columns:
             columns[role] = role
     if "image" not in columns and "study_id" not in columns:
-        header = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
+        header = read_csv(path).columns
         raise InputError(
             f"{path} has no column 'image' (nor 'study_id'); declare it with columns.image=NAME. "
-            f"Its columns are {', '.join(map(str, header))}"
+            f"Its columns are {_shown(list(header))}"
         )
     rows = pd.DataFrame({role: table[column] for role, column in columns.items()})
     info = {"source": "table", "table": path.name, "columns": columns}

@@ -158,6 +158,9 @@ def test_a_damaged_archive_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     archive.write_bytes(whole[:40])
     with pytest.raises(InputError, match=r"is damaged .* download it again"):
         read_mimic_cxr(tmp_path)
+    archive.write_bytes(whole.replace(b"PK\1\2\x14\3\x14", b"PK\1\2\x14\3\xff"))  # a version of zip
+    with pytest.raises(InputError, match=r"is damaged \(zip file version"):
+        read_mimic_cxr(tmp_path)
     archive.write_bytes(whole.replace(b"Clear", b"Cleer"))
     with pytest.raises(InputError, match=r"nothing of MIMIC-CXR .* Bad CRC-32"):
         read_mimic_cxr(tmp_path)

@@ -6,8 +6,13 @@ import pytest
 
 from cascade.errors import InputError
 from cascade.io.nih import FINDINGS, annotation, read_nih
+from cascade.io.table import read_csv
 
 REDUCED = "image,patient_id,view,sex,age,labels,official\n"
+FIRST_HEADER = (  # the first edition's has commas inside its brackets and one at the end
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,"
+    "View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],\r\n"
+)
 ORIGINAL = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,View Position\n"
 
 
@@ -52,10 +57,7 @@ def test_the_original_layout(tmp_path: Path):
 
 
 def test_the_files_as_the_nih_gives_them(tmp_path: Path):
-    # the first edition's header has commas inside its brackets and one at the end
-    first = (
-        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,"
-        "View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],\r\n"
+    first = FIRST_HEADER + (
         "00000001_000.png,Cardiomegaly|Emphysema,0,1,058Y,M,PA,2682,2749,0.143,0.143,\r\n"
         "00000002_000.png,No Finding,0,2,081Y,M,PA,2500,2048,0.171,0.171\r\n"
         "00000003_000.png,Hernia,0,3,081Y,F,AP,2582,2991,0.143,0.143,\r\n"
@@ -152,3 +154,26 @@ def test_the_real_images(real_data: Path):
         "test": 587,
         "val": 86,
     }
+
+
+@pytest.mark.realdata
+def test_the_real_labels_in_the_original_layout(real_data: Path, tmp_path: Path):
+    table = read_csv(real_data / "nih" / "labels.csv")
+    lines = [
+        f"{row.image},{row.labels.replace('Pleural Thickening', 'Pleural_Thickening')},0,"
+        f"{row.patient_id},{row.age},{row.sex},{row.view},320,320,0.1,0.1,\r\n"
+        for row in table.itertuples()
+    ]
+    (tmp_path / "Data_Entry_2017.csv").write_bytes((FIRST_HEADER + "".join(lines)).encode())
+    lists = {"test_list.txt": ["test"], "train_val_list.txt": ["train", "val"]}
+    for name, splits in lists.items():
+        chosen = table["image"][table["official"].isin(splits)]
+        (tmp_path / name).write_bytes("".join(f"{image}\r\n" for image in chosen).encode())
+    original = read_nih(tmp_path, images=real_data / "nih" / "images")
+    reduced = read_nih(real_data / "nih")
+    assert original.studies["mesh"].tolist() == reduced.studies["mesh"].tolist()
+    merged = reduced.studies["split"].replace("val", "train").tolist()
+    assert original.studies["split"].tolist() == merged
+    assert original.counts == reduced.counts
+    assert original.info["images_in_no_list"] == original.info["files_unused"] == 0
+    assert original.info["rejected"] == []

@@ -131,7 +131,7 @@ def test_missing_and_large(tmp_path: Path):
 
 def test_control_characters_do_not_break_a_row(tmp_path: Path):
     path = write(tmp_path, "image,report\na.png,bell \x07 and tab\there\n")
-    assert read_table(path).studies["findings"].iloc[0] == "bell \x07 and tab here"
+    assert read_table(path).studies["findings"].iloc[0] == "bell and tab here"
 
 
 LABELLED = "image,study_id,Edema,Mass\n"
@@ -225,6 +225,12 @@ def test_gzipped_and_where_it_is_not_utf_8(tmp_path: Path):
     path.write_bytes(gzip.compress(b"image\na.png\ncaf\xe9.png\n"))
     with pytest.raises(InputError, match=r"is not UTF-8 \(line 3\): save it as UTF-8"):
         read_csv(path)
+    path.write_bytes(gzip.compress(b"caf\xe9.png\n" + bytes(range(32, 127)) * 9)[:-9])
+    with pytest.raises(InputError, match="is not UTF-8|cannot be read"):
+        read_csv(path)
+    path = write(tmp_path, '"two\nlines",\x1b[31m\na,b\n')
+    with pytest.raises(InputError, match=r"columns are two lines, '\\x1b\[31m'$"):
+        read_csv(path, ["image"])
 
 
 def test_more_rows_than_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
