@@ -162,3 +162,18 @@ def test_words_do_not_import_the_library():
         "Vocabulary.build(['a b'], 'words'); assert 'tokenizers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.realdata
+def test_every_real_report_comes_back_letter_by_letter(kind, real_data):
+    from cascade.io.openi import read_openi
+
+    split_file = real_data / "openi" / "r2gen_split.json"
+    studies = read_openi(real_data / "openi", split_file=split_file).studies
+    train = studies.loc[studies["split"] == "train", "findings"].dropna()
+    vocabulary = Vocabulary.build(train, kind, 2, prepare=NORMAL)
+    assert len(vocabulary) == 2000
+    for part in ("findings", "impression"):
+        for text in studies[part].dropna():
+            assert vocabulary.decode(vocabulary.encode(text)) == NORMAL(text)
+    assert vocabulary.coverage(studies["impression"].dropna()) == 1.0
