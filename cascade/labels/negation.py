@@ -47,11 +47,13 @@ _SEEN = (
     "|observed|found|shown|apparent|suspected|suggested|confirmed|excluded|resolved|cleared|been"
     "|absent"
 )
+_GRADED = (
+    "left|right|bilateral|mild|mildly|minimal|minimally|moderate|moderately|chronic|possible"
+    "|probable|probably|likely"
+)
 _CHANGED = (
-    "left|right|bilateral|mild|mildly|minimal|minimally|moderate|moderately|stable|unchanged"
-    "|persistent|persisting|increased|increasing|decreased|improved|improving|interval|possible"
-    "|probable|probably|likely|questionable|suspected|borderline|chronic|old|prior|healed|status"
-    "|s|again|redemonstrated"
+    "stable|unchanged|persistent|persisting|increased|increasing|decreased|improved|improving"
+    "|interval|questionable|suspected|borderline|old|prior|healed|status|s|again|redemonstrated"
 )
 _NOUNS = r"(?:(?!or |nor |no |and |not )\w+ ){1,5}"
 _BOUNDARY = re.compile(
@@ -59,12 +61,17 @@ _BOUNDARY = re.compile(
     r"|(?:but|however|although|though|yet|except|while|whereas|nevertheless|nonetheless|otherwise"
     r"|aside from|apart from|other than|despite|besides|following|after|status post)(?![\w'])"
     rf"|(?:, and|, with|,|and|with|\.) (?=there (?:{_VERB}) |(?:{_CHANGED}) (?!(?:\w+ ){{0,6}}or ))"
-    r"|(?:, with|with) (?=(?:an?|small|large) )"
+    rf"|, (?=(?:{_GRADED}) (?!(?:\w+ ){{0,6}}or ))"
     rf"|(?:, and|,|and|\.) (?=(?:the|an?) {_NOUNS}(?:{_VERB}) )"
     rf"|(?:, and|,|and|\.) (?={_NOUNS}(?:{_VERB}) "
     rf"(?!(?:\w+ ){{0,2}}(?:{_SEEN})\b))"
     r"|\. (?=\w))"
 )
+_GRADED_END = re.compile(
+    rf" (?:, and|, with|and|with) (?=(?:{_GRADED}) (?!(?:\w+ ){{0,6}}or ))"
+    r"| (?:, with|with) (?=(?:an?|small|large) )"
+)
+"""Ends a negation ("no effusion and mild edema"), not a doubt ("may be scar and mild edema")."""
 _CAUSE = re.compile(r" (?:because|since|secondary to|due to|related to|given)(?![\w'])")
 _WHICH = re.compile(r" (?:which|that|where|causing|resulting|obscuring)(?![\w'])")
 _COMMA = re.compile(r" (?:,|with|in|on|versus|vs)(?![\w'])")
@@ -117,7 +124,11 @@ class ContextReader:
         tokens = len(sentence.starts)
         boundaries = [sentence.token_at(m.start()) for m in _BOUNDARY.finditer(text)]
         relative = [sentence.token_at(m.start()) for m in _WHICH.finditer(text)]
-        causes = [sentence.token_at(m.start()) for m in _CAUSE.finditer(text)]
+        ends = [
+            sentence.token_at(m.start())
+            for regex in (_CAUSE, _GRADED_END)
+            for m in regex.finditer(text)
+        ]
         scopes: list[Scope] = []
         for match in _unmasked(self._matcher.find(sentence)):
             trigger = match.phrase.value
@@ -129,7 +140,7 @@ class ContextReader:
             if trigger.direction == "after":
                 reach_to = match.last
             if trigger.effect == "absent":
-                reach_to = min([reach_to, *(c for c in causes if c >= match.last)])
+                reach_to = min([reach_to, *(e for e in ends if e >= match.last)])
             if trigger.short:
                 commas = (sentence.token_at(m.start()) for m in _COMMA.finditer(text))
                 reach_to = min([reach_to, *(c for c in commas if c >= match.last)])
