@@ -17,11 +17,13 @@ holds, in counts and charts, without any text or identifier of a patient.
 
   data=phantom   the built-in synthetic collection, drawn first (data.studies=N data.size=PIXELS)
   data=openi     Open-i / Indiana University: NLMCXR_reports.tgz, or unpacked; images where present
+  data=indiana   the same collection as two CSV files, indiana_reports.csv and _projections.csv
   data=nih       NIH ChestX-ray14: Data_Entry_2017.csv or the reduced labels.csv
   data=mimic_cxr MIMIC-CXR or MIMIC-CXR-JPG: files/ and its tables
   data=chexpert  CheXpert: train.csv, valid.csv and, where there, test.csv
   data=padchest  PadChest: PADCHEST_chest_x_ray_images_labels_*.csv; the reports are Spanish
-  data=table     a CSV with one row an image (data.columns.image=NAME data.columns.report=NAME ...)
+  data=table     a CSV with one row an image (data.columns.image=NAME data.columns.report=NAME ...;
+                 columns that are a label each: data.label_columns=[Edema,Mass])
 
 download=true fetches the public archives of data=openi into data.root first, and unpacks them. A
 connection that breaks off, or Ctrl-C, costs nothing: the same command goes on where it stopped.

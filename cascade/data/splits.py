@@ -49,6 +49,7 @@ def assign_splits(
     - No study has a split: all are drawn.
     - The source gives train and test but no val: val is drawn from its train patients, as many
       as ``fractions`` gives val of train and val together.
+    - The source gives train and val but no test: likewise, test is drawn from its train patients.
     - The source gives all three: nothing changes. A study outside the source's split then stays
       without one and takes part in nothing, for the official split to stay what it is.
 
@@ -63,7 +64,7 @@ def assign_splits(
     parts = check_fractions(fractions)
     studies = collection.studies.copy()
     given = set(studies["split"].dropna())
-    train, val, _ = parts
+    train, val, test = parts
     if not given:
         rule = "patients drawn by a keyed hash"
         draws = studies["patient_id"].map(lambda patient: patient_draw(str(patient), seed))
@@ -72,11 +73,10 @@ def assign_splits(
         ]
     elif given == {"train", "test"} and val > 0:
         rule = "the source's train and test; val drawn from its train patients by a keyed hash"
-        share = val / (train + val)
-        drawn = [
-            "val" if split == "train" and patient_draw(str(patient), seed) >= 1 - share else split
-            for split, patient in zip(studies["split"], studies["patient_id"], strict=True)
-        ]
+        drawn = _draw_from_train(studies, "val", val / (train + val), seed)
+    elif given == {"train", "val"} and test > 0:
+        rule = "the source's train and val; test drawn from its train patients by a keyed hash"
+        drawn = _draw_from_train(studies, "test", test / (train + test), seed)
     else:
         rule = "the source's own"
         drawn = studies["split"].tolist()
@@ -95,3 +95,11 @@ def assign_splits(
     )
     result.validate()
     return result
+
+
+def _draw_from_train(studies: pd.DataFrame, name: str, share: float, seed: int) -> list[str | None]:
+    """The splits with a share of the train patients moved to another."""
+    return [
+        name if split == "train" and patient_draw(str(patient), seed) >= 1 - share else split
+        for split, patient in zip(studies["split"], studies["patient_id"], strict=True)
+    ]

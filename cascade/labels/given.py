@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,11 +10,12 @@ import pandas as pd
 
 from cascade.errors import InputError
 from cascade.io.collection import Collection
-from cascade.labels.patterns import _fitting, _ordered
+from cascade.labels.choosing import check_choice, fitting_studies, in_order, wanted_labels
 from cascade.labels.table import NORMAL, Label, LabelTable
 
 UNMENTIONED = ("unknown", "absent")
 _NORMAL_NAMES = (NORMAL, "no finding", "no findings")
+_NO_FINDINGS = (NORMAL, "support devices")
 _TEXTS = {
     "unknown": "a label that nobody mentioned is unknown",
     "absent": "in a study with labels, a label that nobody mentioned is absent",
@@ -32,7 +32,9 @@ def mine_given(
 ) -> LabelTable:
     """The labels that the source gives: 1, 0 and -1 as they are.
 
-    Names become lower case, and ``No Finding`` becomes ``normal``.
+    Names become lower case, and ``No Finding`` becomes ``normal``. Where the source leaves ``No
+    Finding`` empty beside a finding that it gives as present, ``normal`` is 0: that is what the
+    words mean, and CheXpert's training list has no other no (support devices count as no finding).
 
     Args:
         collection: studies with ``labels``.
@@ -51,10 +53,7 @@ def mine_given(
         InputError: no study has given labels, none is in training, no label is frequent enough, no
             study carries a label of ``include``, or an unknown option.
     """
-    if unmentioned not in UNMENTIONED:
-        raise InputError(
-            f"unknown labels.unmentioned {unmentioned!r}, expected one of {list(UNMENTIONED)}"
-        )
+    check_choice("unmentioned", unmentioned, UNMENTIONED)
     studies = collection.studies
     given = [_named(labels or {}) for labels in studies["labels"]]
     if not any(given):
@@ -63,23 +62,18 @@ def mine_given(
             "data.label_columns to `cascade prepare data=table`"
         )
     counts: Counter[str] = Counter()
-    for labels, fits in zip(given, _fitting(studies, fit_on), strict=True):
+    for labels, fits in zip(given, fitting_studies(studies, fit_on), strict=True):
         if fits:
             counts.update(name for name, value in labels.items() if value == 1)
     known = {name for labels in given for name in labels}
-    wanted = [_name(name) for name in include]
-    for name in wanted:
-        if name not in known:
-            close = difflib.get_close_matches(name, sorted(known), n=3)
-            hint = f"; close: {', '.join(map(repr, close))}" if close else ""
-            raise InputError(f"no study carries the label {name!r}{hint}")
+    wanted = wanted_labels(map(_name, include), known)
     kept = {name: counts[name] for name in known if counts[name] >= min_studies or name in wanted}
     if not kept:
         raise InputError(
             f"no label is present in at least {min_studies} studies (the most frequent in "
             f"{max(counts.values(), default=0)}): lower labels.min_studies"
         )
-    names = _ordered(kept)
+    names = in_order(kept)
     column = {name: index for index, name in enumerate(names)}
     values = np.full((len(studies), len(names)), np.nan, dtype=np.float32)
     for row, labels in enumerate(given):
@@ -88,6 +82,8 @@ def mine_given(
         for name, value in labels.items():
             if name in column:
                 values[row, column[name]] = value
+        if NORMAL in column and NORMAL not in labels and _finding_given(labels):
+            values[row, column[NORMAL]] = 0
     rule = {
         "name": "given",
         "text": f"the source's own labels; {_TEXTS[unmentioned]}",
@@ -101,6 +97,10 @@ def mine_given(
     described = {NORMAL: "the source gives No Finding"}
     labels_of = [Label(name, name, described.get(name, "")) for name in names]
     return LabelTable(pd.DataFrame(values, index=index, columns=names), labels_of, False, rule)
+
+
+def _finding_given(labels: dict[str, float]) -> bool:
+    return any(value == 1 and name not in _NO_FINDINGS for name, value in labels.items())
 
 
 def _name(name: str) -> str:

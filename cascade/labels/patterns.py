@@ -7,7 +7,6 @@ annotation is unknown, and so is one of which the annotation says only that the 
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -16,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from cascade.errors import InputError
-from cascade.io.collection import SPLITS, Collection
+from cascade.io.collection import Collection
 from cascade.labels import hierarchy
+from cascade.labels.choosing import check_choice, fitting_studies, in_order, wanted_labels
 from cascade.labels.mesh import DISEASES, NORMAL, diseases_of, unknown_pieces
 from cascade.labels.table import Label, LabelTable
 
-FIT_ON = ("train", "all")
 PATTERNS = ("disease", "set")
 
 
@@ -59,9 +58,9 @@ def mine_patterns(
         InputError: no study is annotated, none is in training, no pattern is frequent enough, or
             an option is unknown.
     """
-    _known("patterns", patterns, PATTERNS)
+    check_choice("patterns", patterns, PATTERNS)
     studies, diseases = _annotated(collection, disease)
-    fitting = _fitting(studies, fit_on)
+    fitting = fitting_studies(studies, fit_on)
     images = collection.images["study_id"].value_counts()
     of_study = studies["study_id"].map(images).fillna(0).astype(int)
     whole = [_pattern(found, patterns) for found in diseases]
@@ -71,7 +70,7 @@ def mine_patterns(
         if fits and name:
             counts[name] += int(number)
             members[name] = frozenset(found)
-    names = _ordered({name: count for name, count in counts.items() if count > min_images})
+    names = in_order({name: count for name, count in counts.items() if count > min_images})
     if not names:
         best = max(counts.values(), default=0)
         raise InputError(
@@ -134,9 +133,9 @@ def mine_terms(
     """
     studies, diseases = _annotated(collection, disease)
     diseases = [_without_idle_normal(found) for found in diseases]
-    fitting = _fitting(studies, fit_on)
+    fitting = fitting_studies(studies, fit_on)
     known = {name for found in diseases for name in found}
-    wanted = _wanted(include, known)
+    wanted = wanted_labels(include, known)
     cases: dict[str, set[int]] = {name: set() for name in known}
     for row, (found, fits) in enumerate(zip(diseases, fitting, strict=True)):
         for name in found if fits else []:
@@ -151,7 +150,7 @@ def mine_terms(
             **{name: _union(cases, members) for name, members in rolled.classes.items()},
         }
     counts = {name: len(rows) for name, rows in cases.items()}
-    names = _ordered({k: n for k, n in counts.items() if n >= max(min_studies, 1) or k in wanted})
+    names = in_order({k: n for k, n in counts.items() if n >= max(min_studies, 1) or k in wanted})
     if not names:
         best = max(counts.values(), default=0)
         raise InputError(
@@ -205,7 +204,7 @@ def _class_of(rule: Mapping[str, Any]) -> dict[str, str]:
 
 def _annotated(collection: Collection, disease: str) -> tuple[pd.DataFrame, list[list[str]]]:
     """The studies and the diseases of each; none for a study without an annotation."""
-    _known("disease", disease, list(DISEASES))
+    check_choice("disease", disease, list(DISEASES))
     studies = collection.studies
     diseases = [diseases_of(mesh, DISEASES[disease]) for mesh in studies["mesh"]]
     if not any(diseases):
@@ -214,25 +213,6 @@ def _annotated(collection: Collection, disease: str) -> tuple[pd.DataFrame, list
             "MeSH or label column"
         )
     return studies, diseases
-
-
-def _fitting(studies: pd.DataFrame, fit_on: str) -> np.ndarray:
-    """Which studies choose the labels, ``(N,)`` bool."""
-    _known("fit_on", fit_on, FIT_ON)
-    if fit_on == "all":
-        return np.ones(len(studies), dtype=bool)
-    fitting = (studies["split"] == SPLITS[0]).to_numpy(dtype=bool)
-    if not fitting.any():
-        raise InputError(
-            "no study is in the train split: prepare the collection with splits, or set "
-            "labels.fit_on=all"
-        )
-    return fitting
-
-
-def _known(option: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise InputError(f"unknown labels.{option} {value!r}, expected one of {list(choices)}")
 
 
 def _pattern(found: Sequence[str], patterns: str) -> str:
@@ -246,16 +226,6 @@ def _pattern(found: Sequence[str], patterns: str) -> str:
 def _without_idle_normal(found: Sequence[str]) -> list[str]:
     """``normal`` beside a finding says nothing of the finding and is no word on the whole."""
     return [name for name in found if name != NORMAL or len(found) == 1]
-
-
-def _wanted(include: Sequence[str], known: set[str]) -> list[str]:
-    wanted = [" ".join(name.lower().split()) for name in include]
-    for name in wanted:
-        if name not in known:
-            close = difflib.get_close_matches(name, sorted(known), n=3)
-            hint = f"; close: {', '.join(map(repr, close))}" if close else ""
-            raise InputError(f"no study carries the label {name!r}{hint}")
-    return wanted
 
 
 def _rolled(cases: Mapping[str, set[int]], min_studies: int, other: bool) -> hierarchy.Partition:
@@ -281,11 +251,6 @@ def _unknown(studies: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 def _of(fit_on: str) -> str:
     return "training " if fit_on == "train" else ""
-
-
-def _ordered(counts: Mapping[str, int]) -> list[str]:
-    """Normal first, then by falling count, then by name."""
-    return sorted(counts, key=lambda name: (name != NORMAL, -counts[name], name))
 
 
 def _table(

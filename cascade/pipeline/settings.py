@@ -11,8 +11,14 @@ import yaml
 from cascade.errors import InputError
 from cascade.io.files import write_text
 
-FREE_KEYS = {"out", "debug", "rounds", "command", "evaluate", "logger", "callbacks"}
-"""Settings that may differ between a run and its resumption."""
+FREE_KEYS = ("out", "debug", "rounds", "command", "evaluate", "logger", "callbacks") + (
+    "download",
+    "data.archives",
+    "data.download_images",
+    "data.obtain",
+    "labels.workers",
+)
+"""Settings that may differ between a run and its resumption, with all that stands below them."""
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -44,10 +50,14 @@ def claim_run(directory: str | Path, settings: Mapping[str, Any]) -> None:
             raise InputError(f"{path} is not YAML: {error}") from error
         now = flatten(yaml.safe_load(text))
         for key in sorted({*before, *now}):
-            if key.split(".")[0] in FREE_KEYS or before.get(key) == now.get(key):
+            if _is_free(key) or before.get(key) == now.get(key):
                 continue
             raise InputError(
                 f"{directory} holds a run with {key}={before.get(key)}, now it is {now.get(key)}: "
                 "choose another out=, or delete that run"
             )
     write_text(path, text)
+
+
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in FREE_KEYS)

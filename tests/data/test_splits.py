@@ -65,11 +65,20 @@ def test_val_is_carved_from_the_official_train():
     assert set(splits[:500]) == {"train", "val"}
 
 
+def test_test_is_carved_where_the_source_gives_train_and_val():
+    patients = [f"p{n}" for n in range(900)]
+    made = collection(*patients, splits=["train"] * 800 + ["val"] * 100)
+    splits = assign_splits(made).studies["split"]
+    assert (splits[800:] == "val").all()
+    assert (splits == "test").sum() == pytest.approx(800 / 9, abs=25)
+    assert set(splits[:800]) == {"train", "test"}
+
+
 def test_an_empty_split_names_the_remedy():
     with pytest.raises(InputError, match=r"no study fell into .* \(1 patients\): add studies"):
         assign_splits(collection("a", "a"))
-    with pytest.raises(InputError, match="the test split"):
-        assign_splits(collection("a", "b", splits=["train", "val"]))
+    with pytest.raises(InputError, match="the val split"):
+        assign_splits(collection("a", "b", splits=["train", "train"]))
 
 
 def test_a_fraction_of_0_leaves_a_split_empty_on_purpose():

@@ -37,11 +37,17 @@ def test_given_labels_stay_what_they_are():
     table = mine_given(MADE)
     assert table.names == ["normal", "edema"]
     assert not table.exclusive
-    assert rows(table) == [[None, 1], [None, 1], [1, None], [None] * 2, [None] * 2, [None] * 2]
+    # normal is 0 where the source gives a finding, even one that is no label of the table
+    assert rows(table) == [[0, 1], [0, 1], [1, None], [None] * 2, [None] * 2, [0, None]]
     assert table.rule["name"] == "given"
     assert table.rule["left_out"] == {"mass": 0, "pleural effusion": 0}
     assert "nobody mentioned is unknown" in table.rule["text"]
     assert table.values.index.tolist() == MADE.studies["study_id"].tolist()
+
+
+def test_support_devices_leave_normal_unknown():
+    made = collection(({"No Finding": 1}, "train"), ({"Support Devices": 1}, "train"))
+    assert rows(mine_given(made)) == [[1, None], [None, 1]]
 
 
 def test_absent_only_where_the_source_says_something():
