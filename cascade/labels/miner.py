@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from cascade.labels.lexicon import STATUSES, Status, load_lexicon
@@ -175,10 +175,11 @@ def _mine_sentence(sentence: str) -> tuple[_Found, ...]:
     if not matches:
         return ()
     context = reader.read(words)
+    alternatives = _alternatives(matches, context)
     found = []
     for match in matches:
         meaning = match.phrase.value
-        decided = _decide(match, matches, context)
+        decided = _decide(match, context, alternatives)
         if decided is None:
             continue
         status, rule, cue = decided
@@ -226,7 +227,7 @@ def _swallows(longer: Match[_Meaning], match: Match[_Meaning]) -> bool:
 
 
 def _decide(
-    match: Match[_Meaning], matches: Sequence[Match[_Meaning]], context: Context
+    match: Match[_Meaning], context: Context, alternatives: Container[Match[_Meaning]]
 ) -> tuple[Status, str, Scope | None] | None:
     """Status, rule and cue of a match; None where the text says nothing of the present state."""
     worded = match.phrase.value.status
@@ -248,7 +249,7 @@ def _decide(
         return "uncertain", effects["uncertain"].trigger.name, effects["uncertain"]
     if worded == "uncertain":
         return "uncertain", "worded", None
-    if _alternative(match, matches, context):
+    if match in alternatives:
         return "uncertain", "alternative", None
     return "present", "stated", None
 
@@ -269,10 +270,11 @@ def _distance(scope: Scope, match: Match[_Meaning]) -> int:
     return min(abs(match.first - scope.last), abs(scope.first - match.last))
 
 
-def _alternative(
-    match: Match[_Meaning], matches: Sequence[Match[_Meaning]], context: Context
-) -> bool:
-    """Whether the finding is one side of "X versus Y" or "X or Y"."""
+def _alternatives(
+    matches: Sequence[Match[_Meaning]], context: Context
+) -> frozenset[Match[_Meaning]]:
+    """The findings that are one side of "X versus Y" or "X or Y"."""
+    sides: set[Match[_Meaning]] = set()
     for position in context.disjunctions:
         before = [m for m in matches if position - 3 <= m.last <= position]
         after = [m for m in matches if position < m.first <= position + 4]
@@ -280,7 +282,6 @@ def _alternative(
             continue
         left = max(before, key=lambda m: m.last)
         right = min(after, key=lambda m: m.first)
-        parted = any(left.last <= b <= right.first for b in context.boundaries)
-        if not parted and match in (left, right):
-            return True
-    return False
+        if not any(left.last <= b <= right.first for b in context.boundaries):
+            sides |= {left, right}
+    return frozenset(sides)
