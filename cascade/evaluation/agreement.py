@@ -82,14 +82,23 @@ def label_name(written: str) -> str:
     return NORMAL if name.lower() in _NORMAL_NAMES else name
 
 
-def align(table: LabelTable, hand: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def align(
+    table: LabelTable, hand: pd.DataFrame, left_out: Sequence[str] = ()
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Found or not (bool) and the hand labels, on the studies and labels that both have.
+
+    Args:
+        table: the mined labels.
+        hand: of ``read_hand_labels``.
+        left_out: labels that were looked for and are no column of the table; they count as never
+            found, for a rare label not to go unscored.
 
     Raises:
         InputError: no study or no label in common.
     """
     names = {name.lower(): name for name in hand.columns}
-    shared = [name for name in table.names if name.lower() in names]
+    mined = [*table.names, *(name for name in left_out if name not in table.names)]
+    shared = [name for name in mined if name.lower() in names]
     if not shared:
         raise InputError(
             f"the hand labels ({', '.join(hand.columns)}) name none of the mined ones "
@@ -101,7 +110,7 @@ def align(table: LabelTable, hand: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataF
             f"no study of the hand labels (such as {hand.index[0]!r}) is in the collection "
             f"(such as {table.values.index[0]!r})"
         )
-    found = table.values.loc[studies, shared] == 1
+    found = table.values.reindex(index=studies, columns=shared) == 1
     judged = hand.loc[studies, [names[name.lower()] for name in shared]]
     return found, judged.set_axis(shared, axis=1)
 

@@ -81,11 +81,12 @@ def score_against(
         InputError: the file is no table of labels, or nothing in it is in the label table.
     """
     out = Path(out)
-    found, hand = align(table, read_hand_labels(gold))
+    label_set = LABEL_SETS.get(table.rule.get("label_set", ""))
+    left_out = [] if label_set is None else list(label_set.labels)
+    found, hand = align(table, read_hand_labels(gold), left_out)
     studies = collection.studies.set_index("study_id", drop=False)
     patients = studies.loc[found.index, "patient_id"].tolist()
     others = {"every report normal": found.mul(0).astype(bool).assign(**_normal_of(found))}
-    label_set = LABEL_SETS.get(table.rule.get("label_set", ""))
     if label_set is not None and (out / MENTIONS).is_file():
         mentions = pd.read_parquet(out / MENTIONS, columns=["study_id", "finding"])
         others = {

@@ -27,9 +27,13 @@ def mine(*words):
 
 
 def test_text_gives_labels_and_the_mentions_behind_them(reports, tmp_path, capsys):
-    assert mine(f"collection={reports}", "labels=text", f"out={tmp_path / 'out'}") == 0
+    assert (
+        mine(f"collection={reports}", "labels=text", "labels.min_studies=0", f"out={tmp_path}/out")
+        == 0
+    )
     labels = pd.read_parquet(tmp_path / "out" / "labels.parquet").set_index("study_id")
     assert labels.loc["a", ["normal", "Effusion", "Pneumothorax"]].tolist() == [0, 1, 0]
+    assert labels.shape == (3, 15)
     assert labels.loc["b", "normal"] == 1
     assert labels.loc["b", "Effusion"] != labels.loc["b", "Effusion"], "unmentioned is unknown"
     assert labels.loc["c"].isna().all()
@@ -65,6 +69,14 @@ def test_a_mistake_is_one_line(reports, tmp_path, capsys, words, said):
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_reports_in_another_language_are_refused(tmp_path, capsys):
+    made = Collection.build([Study("a", "p", findings="Derrame.")], [], tmp_path)
+    made.info["language"] = "es"
+    write_collection(made, tmp_path / "es")
+    assert mine(f"collection={tmp_path / 'es'}", "labels=text", f"out={tmp_path / 'out'}") == 2
+    assert "language 'es' and the lexicon is English" in capsys.readouterr().err
 
 
 def test_mentions_that_overlap_are_each_marked():

@@ -122,6 +122,14 @@ def test_uncertain_and_unknown_are_not_found():
     assert list(hand.columns) == ["normal", "Mass", "Hernia"]
 
 
+def test_a_label_that_the_table_left_out_counts_as_never_found():
+    mined = table(frame([[1, 0], [0, 1]], columns=("normal", "Mass")))
+    found, hand = align(mined, HAND, left_out=["Mass", "Hernia"])
+    assert list(found.columns) == ["normal", "Mass", "Hernia"]
+    assert not found["Hernia"].any()
+    assert hand.shape == found.shape == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("hand", "said"),
     [
