@@ -55,6 +55,13 @@ def statuses(text):
         ("no effusion because of edema", {("no", 0, 1, 0, 2)}),
         ("no effusion secondary to edema", {("no", 0, 1, 0, 2)}),
         ("likely effusion due to edema", {("likely", 0, 1, 0, 5)}),
+        # and before a finding with a grade of its own, which a doubt may hold too
+        ("no mass and mild edema", {("no", 0, 1, 0, 2)}),
+        ("no mass , and mild edema", {("no", 0, 1, 0, 2)}),
+        ("no mass with a small nodule", {("no", 0, 1, 0, 2)}),
+        ("no mass with large nodules", {("no", 0, 1, 0, 2)}),
+        ("no mass and mild edema or scar", {("no", 0, 1, 0, 7)}),
+        ("likely mass and mild edema", {("likely", 0, 1, 0, 5)}),
         # short scopes
         ("possible effusion , edema", {("possible", 0, 1, 0, 2)}),
         ("possible effusion with edema", {("possible", 0, 1, 0, 2)}),
@@ -104,16 +111,16 @@ def test_a_scope_ends_at_a_border(border):
         ("no mass and there are scars", [2]),
         ("no mass . edema", [2]),
         ("no mass .", []),
-        ("no mass with a small nodule", [2]),
-        ("no mass with large nodules", [2]),
         ("no mass , stable edema", [2]),
-        ("no mass and mild edema", [2]),
+        ("no mass , mild edema", [2]),
         ("no mass , however , edema ; scar", [3, 6]),
         # a list goes on
         ("no mass , edema , or scar", []),
         ("no mass , mild edema or scar", []),
         ("no mass and edema are seen", []),
         ("no mass and edema", []),
+        ("no mass and mild edema", []),  # ends a denial, yet begins no statement
+        ("no mass with a small nodule", []),
         ("no mass or the edema is old", []),
         ("no butter or afterglow", []),
     ],
