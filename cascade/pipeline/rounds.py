@@ -45,6 +45,7 @@ def run_cascade(settings: Settings, out: str | Path) -> list[Path]:
     rounds = int(settings["rounds"])
     if rounds < 1:
         raise InputError(f"rounds={rounds}: at least one round is needed")
+    _check_relabelling(settings, rounds)
     claim_run(out, settings)
     folder = Path(settings["collection"]) if settings.get("collection") else out / "collection"
     if not settings.get("collection") and not folder.is_dir():
@@ -62,6 +63,23 @@ def run_cascade(settings: Settings, out: str | Path) -> list[Path]:
         bundles.append(_round(context, table, out, number, bundles[-1] if bundles else None))
     choose_model(bundles, out)
     return bundles
+
+
+def _check_relabelling(settings: Settings, rounds: int) -> None:
+    """A second round reads contexts from annotations: say before the first where there are none."""
+    rule, target = settings["labels"]["rule"], settings["generator"]["target"]
+    if rounds == 1:
+        return
+    if rule in ("text", "given"):
+        raise InputError(
+            f"labels={rule} names no terms of an annotation, which relabelling reads contexts from: "
+            "give rounds=1, or labels=terms or labels=patterns"
+        )
+    if target != "annotation":
+        raise InputError(
+            f"generator.target={target} has no contexts for another round: give rounds=1, or "
+            "generator.target=annotation"
+        )
 
 
 def _round(

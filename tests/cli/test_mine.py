@@ -79,6 +79,14 @@ def test_reports_in_another_language_are_refused(tmp_path, capsys):
     assert "language 'es' and the lexicon is English" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", ["labels=text", "labels=given", "generator.target=impression"])
+def test_a_second_round_without_annotations_is_refused_before_any_work(tmp_path, capsys, words):
+    out = tmp_path / "run"
+    assert dispatch(["run", "data=phantom", words, "rounds=2", f"out={out}"]) == 2
+    assert "give rounds=1" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_mentions_that_overlap_are_each_marked():
     text = "Possible left nodule or mass; no effusion."
     assert marked(text, mine_text(text)).plain == (
