@@ -72,7 +72,7 @@ def _check_relabelling(settings: Settings, rounds: int) -> None:
         return
     if rule in ("text", "given"):
         raise InputError(
-            f"labels={rule} names no terms of an annotation, which relabelling reads contexts from: "
+            f"labels={rule} names no terms of an annotation, where relabelling reads contexts: "
             "give rounds=1, or labels=terms or labels=patterns"
         )
     if target != "annotation":
