@@ -24,9 +24,11 @@ from cascade.evaluation.agreement import (
     disagreements,
     read_hand_labels,
 )
+from cascade.io.collection import Collection
 from cascade.io.openi import read_openi
 from cascade.labels.label_sets import LABEL_SETS, LEANING, NORMAL
 from cascade.labels.lexicon import load_lexicon
+from cascade.labels.mesh import diseases_of, paper_disease_of
 from cascade.labels.miner import SECTIONS, Mention, mine_sections
 from cascade.labels.table import LabelTable
 from cascade.labels.text_labels import mine_text_labels
@@ -246,6 +248,23 @@ def verdict_rows(differing: pd.DataFrame) -> list[str]:
     return lines
 
 
+def paper_rows(collection: Collection, like: pd.DataFrame) -> list[str]:
+    """The paper's 17 labels from the words against those same terms in the coding."""
+    table = mine_text_labels(collection, label_set="paper17")
+    meshes = collection.studies.set_index("study_id")["mesh"].loc[like.index]
+    meshes = meshes[meshes.map(bool)]
+    coded = [set(diseases_of(mesh, paper_disease_of)) for mesh in meshes]
+    hand = pd.DataFrame(
+        {
+            label: [float(each == {NORMAL} if label == NORMAL else label in each) for each in coded]
+            for label in table.names
+        },
+        index=meshes.index,
+    )
+    system = agreement("miner", table.values.loc[meshes.index] == 1, hand, list(meshes.index))
+    return [*system_rows([system]), "", *label_rows(system)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, help="the collection's folder")
@@ -316,6 +335,10 @@ def main() -> None:
             f"### Choices, by {FOLDS}-fold cross-validation over reports",
             "",
             *fold_rows(folds, picked),
+            "",
+            "### The paper's 17 labels, against the same terms of the coding",
+            "",
+            *paper_rows(collection, found),
             "",
             f"### A random sample of the {len(differing)} disagreements, sorted by hand",
             "",
