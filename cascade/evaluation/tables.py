@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cascade.evaluation.fingerprint import rows_sha256
 from cascade.evaluation.page import render_page
 from cascade.evaluation.predictions import evaluate_predictions, read_predictions
 from cascade.evaluation.scoring import METRICS, Evaluation, evaluate
@@ -64,9 +65,11 @@ def difference_table(evaluation: Evaluation) -> pd.DataFrame:
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """Everything as plain values; null where a figure is undefined."""
+    rows = evaluation.rows
     return {
         "format_version": FORMAT_VERSION,
-        "meta": _plain(evaluation.meta),
+        "meta": _plain(evaluation.meta)
+        | {"rows_sha256": rows_sha256(rows.study_ids, rows.references)},
         "notes": list(evaluation.notes),
         "main": evaluation.main.name,
         "systems": [
