@@ -1,12 +1,16 @@
 """The scripts' own logic, with a fake Python and a fake pip; nothing is installed."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
+
+from cascade.io.phantom import write_phantom
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ["demo", "test", "check", "bench"]
@@ -253,3 +257,19 @@ def test_the_startup_benchmark(tmp_path):
     sentence, figures = result.stdout.splitlines()
     assert sentence.startswith("startup: `cascade --help` ")
     assert out.read_text() == figures + "\n"
+
+
+def test_the_labels_benchmark(tmp_path):
+    write_phantom(tmp_path / "phantom", studies=3, size=32)
+    (tmp_path / "openi").mkdir()
+    with tarfile.open(tmp_path / "openi" / "NLMCXR_reports.tgz", "w:gz") as archive:
+        archive.add(tmp_path / "phantom" / "ecgen-radiology", "ecgen-radiology")
+    command = [sys.executable, ROOT / "scripts" / "benchmarks" / "labels.py", "--repeats", "1"]
+    command += ["--parts", "archive,stream", "--sizes", "2,7", "--out", tmp_path / "figures.jsonl"]
+    environment = {**os.environ, "CASCADE_REAL_DATA": str(tmp_path)}
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    lines = (tmp_path / "figures.jsonl").read_text().splitlines()
+    archive, stream = map(json.loads, lines)
+    assert (archive["benchmark"], archive["reports"]) == ("labels archive", 3)
+    assert stream["sizes"] == [2, 7]
+    assert min(*stream["cached_reports_per_s"], *stream["uncached_reports_per_s"]) > 0

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from cascade.errors import InputError
 from cascade.io.collection import SPLITS, Collection
 from cascade.io.files import atomic_path
+from cascade.labels.choosing import check_choice
 from cascade.labels.label_sets import LABEL_SETS, NORMAL, PRESENT, label_values
 from cascade.labels.miner import SECTIONS, Mention, mine_sections
 from cascade.labels.table import Label, LabelTable
@@ -43,6 +44,7 @@ MENTION_SCHEMA = pa.schema(
 """Columns of ``mentions.parquet``; offsets count characters of the section's text."""
 
 _BATCH = 500
+_ROW_GROUP = 2**16
 Report = tuple[str, Mapping[str, str | None]]
 """A study id and the sections of its report by name."""
 
@@ -90,7 +92,8 @@ def mine_reports(
         reports: id and sections; only findings and impression are read.
         label_sets: names of ``LABEL_SETS``.
         lean: as in ``label_values``.
-        workers: processes; 1 works in this one.
+        workers: processes; 1 works in this one. Each takes a second to start and to fill its cache
+            of sentences: more than one pays from some ten thousand reports on.
         batch_size: reports a batch.
 
     Raises:
@@ -116,7 +119,10 @@ def mine_reports(
 
 
 def _mine_batch(batch: Sequence[Report], label_sets: Sequence[str], lean: bool) -> MinedBatch:
-    columns = {name: label_names(name) for name in label_sets}
+    columns = {
+        name: {label: column for column, label in enumerate(label_names(name))}
+        for name in label_sets
+    }
     values = {
         name: np.full((len(batch), len(labels)), np.nan, dtype=np.float32)
         for name, labels in columns.items()
@@ -126,11 +132,10 @@ def _mine_batch(batch: Sequence[Report], label_sets: Sequence[str], lean: bool) 
         mentions = mine_sections(sections)
         rows += [(study_id, mention) for mention in mentions]
         has_text = any((sections.get(section) or "").strip() for section in SECTIONS)
-        for name, labels in columns.items():
+        for name, column_of in columns.items():
             known = label_values(mentions, LABEL_SETS[name], lean=lean, has_text=has_text)
-            for column, label in enumerate(labels):
-                if label in known:
-                    values[name][row, column] = known[label]
+            for label, value in known.items():
+                values[name][row, column_of[label]] = value
     return MinedBatch([study_id for study_id, _ in batch], values, _mention_rows(rows))
 
 
@@ -185,9 +190,12 @@ def mine_text_labels(
         InputError: unknown label set or reading, no report with text, no label left.
     """
     names = label_names(label_set)
-    if unmentioned not in UNMENTIONED:
+    check_choice("unmentioned", unmentioned, UNMENTIONED)
+    language = collection.info.get("language", "en")
+    if language != "en":
         raise InputError(
-            f"unknown labels.unmentioned {unmentioned!r}, expected one of {list(UNMENTIONED)}"
+            f"the reports are in the language {language!r} and the lexicon is English: use "
+            "labels=given or labels=terms"
         )
     studies = collection.studies
     ids: list[str] = studies["study_id"].tolist()
@@ -203,7 +211,7 @@ def mine_text_labels(
     )
     batches = mine_reports(reports, label_sets=(label_set,), lean=lean, workers=workers)
     parts = []
-    with _mention_writer(mentions_path) as write:
+    with mention_writer(mentions_path) as write:
         done = 0
         for batch in batches:
             parts.append(batch.values[label_set])
@@ -216,6 +224,8 @@ def mine_text_labels(
         read = ~np.isnan(values).all(axis=1, keepdims=True)
         values = np.where(np.isnan(values) & read, np.float32(0), values)
     train = (studies["split"] == SPLITS[0]).to_numpy(dtype=bool)
+    if not train.any():  # nobody has a split yet
+        train = np.ones_like(train)
     present = (values[train] == PRESENT).sum(axis=0)
     kept = [column for column in range(len(names)) if present[column] >= min_studies]
     if not kept:
@@ -245,10 +255,25 @@ def mine_text_labels(
 
 
 @contextlib.contextmanager
-def _mention_writer(path: str | Path | None) -> Iterator[Callable[[pa.RecordBatch], None]]:
+def mention_writer(path: str | Path | None) -> Iterator[Callable[[pa.RecordBatch], None]]:
     """A function that appends rows to a Parquet file, which appears whole or not at all."""
     if path is None:
         yield lambda batch: None
         return
+    held: list[pa.RecordBatch] = []
     with atomic_path(path) as partial, pq.ParquetWriter(partial, MENTION_SCHEMA) as writer:
-        yield writer.write_batch
+
+        def flush() -> None:
+            if held:
+                writer.write_table(pa.Table.from_batches(held))
+                held.clear()
+
+        def write(batch: pa.RecordBatch) -> None:
+            # a row group is compressed by itself: one for each batch would be 500 in 250,000
+            # reports, each with its own copy of the words
+            held.append(batch)
+            if sum(each.num_rows for each in held) >= _ROW_GROUP:
+                flush()
+
+        yield write
+        flush()
