@@ -17,12 +17,14 @@ from cascade.metrics import annotation, classification
 def label_table(
     rows: Rows, systems: Sequence[System], figures: Mapping[str, Mapping[str, Figure]]
 ) -> pd.DataFrame:
-    """One row a system and label; columns as ``classification.label_scores``, with intervals."""
+    """One row a system and label: counts, ranking and calibration, with intervals.
+
+    ``prevalence`` is the share of positives: the average precision of a scorer that knows nothing.
+    """
+    metrics = ("auroc", "average_precision", "brier", "calibration_error")
     columns = [
-        *("system", "trivial", "label", "positives", "negatives"),
-        *("auroc", "auroc_low", "auroc_high"),
-        *("average_precision", "average_precision_low", "average_precision_high"),
-        *("brier", "calibration_error"),
+        *("system", "trivial", "label", "positives", "negatives", "prevalence"),
+        *(f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high")),
     ]
     records = []
     for system in systems:
@@ -33,8 +35,9 @@ def label_table(
         for label, row in table.iterrows():
             record: dict[str, Any] = {"system": system.name, "trivial": system.trivial}
             record |= {"label": label, **{str(key): value for key, value in row.items()}}
-            for metric in ("auroc", "average_precision"):
+            for metric in metrics:
                 found = figures[system.name][f"{metric}:{label}"]
+                record[metric] = found.value
                 record |= {f"{metric}_low": found.low, f"{metric}_high": found.high}
             records.append(record)
     table = pd.DataFrame(records, columns=columns)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from cascade.metrics import annotation, classification, nlg
+from cascade.metrics import annotation, calibration, classification, nlg
 
 Kind = Literal["annotation", "report"]
 """What the texts are: annotations of terms, or free text (which has no disease figures)."""
@@ -79,18 +79,21 @@ class TextScores:
 
 
 class DetectionScores:
-    """One system's probabilities; AUROC and average precision a label under weights."""
+    """One system's probabilities; ranking and calibration of each label under weights."""
 
     def __init__(self, truth: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> None:
         """Keep truth and probabilities, ``(N, K)`` each, of ``K`` names."""
         self.truth, self.probabilities, self.names = truth, probabilities, list(names)
 
     def figures(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """``auroc:LABEL`` and ``average_precision:LABEL``, and their means over defined labels."""
+        """``METRIC:LABEL``, and ``macro_METRIC``: its mean over the labels that have an AUROC."""
         values: dict[str, np.ndarray] = {}
+        defined = np.ones((len(weights), len(self.names)), dtype=bool)
         for metric, score in (
             ("auroc", classification.weighted_auroc),
             ("average_precision", classification.weighted_average_precision),
+            ("brier", calibration.weighted_brier),
+            ("calibration_error", calibration.weighted_calibration_error),
         ):
             columns = [
                 score(self.truth[:, place], self.probabilities[:, place], weights)
@@ -98,6 +101,8 @@ class DetectionScores:
             ]
             values |= {f"{metric}:{n}": c for n, c in zip(self.names, columns, strict=True)}
             stacked = np.stack(columns, axis=1)
-            defined = (~np.isnan(stacked)).sum(axis=1)
-            values[f"macro_{metric}"] = classification.ratio(np.nansum(stacked, axis=1), defined)
+            # A label that nobody carries is easily calibrated: it enters no mean.
+            defined &= ~np.isnan(stacked)
+            total = np.where(defined, stacked, 0).sum(axis=1)
+            values[f"macro_{metric}"] = classification.ratio(total, defined.sum(axis=1))
         return values

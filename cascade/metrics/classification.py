@@ -1,4 +1,4 @@
-"""How well probabilities tell present from absent: AUROC, average precision, calibration.
+"""How well probabilities tell present from absent: AUROC, average precision, decisions.
 
 Truth is 1 present, 0 absent, -1 uncertain, NaN unknown; only 1 and 0 are scored. A label without a
 positive or without a negative has no AUROC: it is NaN, it is named, and a mean says over how many
@@ -10,13 +10,30 @@ a thousand resamples a few array operations (``weighted_auroc``, ``weighted_aver
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    average_precision_score,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
 
-CALIBRATION_BINS = 10
+MOST_POINTS = 50
+"""A curve is drawn through at most so many of its points; its area is taken over all of them."""
+
+TARGET = 0.95
+OPERATING_POINTS: Mapping[str, str] = MappingProxyType(
+    {
+        "best F1": "the highest F1",
+        "sensitivity 0.95": f"the fewest false alarms at a sensitivity of at least {TARGET}",
+        "specificity 0.95": f"the most found at a specificity of at least {TARGET}",
+    }
+)
+"""How a threshold may be chosen, and what it is the threshold of."""
 
 
 def known(truth: np.ndarray) -> np.ndarray:
@@ -49,31 +66,6 @@ def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
     return float(average_precision_score(truth[rows], scores[rows]))
 
 
-def brier(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean squared difference of probability and truth over known rows, in [0, 1], 0 is best."""
-    rows = known(truth)
-    if not rows.any():
-        return float("nan")
-    return float(np.mean((probabilities[rows] - truth[rows]) ** 2))
-
-
-def calibration_error(
-    truth: np.ndarray, probabilities: np.ndarray, bins: int = CALIBRATION_BINS
-) -> float:
-    """Expected calibration error in [0, 1], 0 is best.
-
-    The mean over rows of |mean probability - share of positives| of the row's bin, in ``bins``
-    equal steps of [0, 1] (Naeini et al. 2015, of the probability of being present).
-    """
-    rows = known(truth)
-    if not rows.any():
-        return float("nan")
-    said, true = probabilities[rows], truth[rows]
-    place = np.clip((said * bins).astype(int), 0, bins - 1)
-    gap = np.bincount(place, weights=said - true, minlength=bins)
-    return float(np.abs(gap).sum() / len(said))
-
-
 def curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """False and true positive rates of the ROC curve; both empty where AUROC is undefined."""
     rows = known(truth)
@@ -81,6 +73,70 @@ def curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray
         return np.empty(0), np.empty(0)
     false_rate, true_rate, _ = roc_curve(truth[rows], scores[rows])
     return false_rate, true_rate
+
+
+def precision_curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Recall, rising, and precision of the PR curve; both empty where AP is undefined."""
+    rows = known(truth)
+    if len(np.unique(truth[rows])) < 2:
+        return np.empty(0), np.empty(0)
+    precision, recall, _ = precision_recall_curve(truth[rows], scores[rows], drop_intermediate=True)
+    return recall[::-1], precision[::-1]
+
+
+def thinned(x: np.ndarray, y: np.ndarray, most: int = MOST_POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """At most ``most`` points of a curve, evenly along it, its ends among them.
+
+    >>> thinned(np.arange(5.0), np.zeros(5), most=3)[0]
+    array([0., 2., 4.])
+    """
+    if len(x) <= most:
+        return x, y
+    length = np.r_[0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))]
+    chosen = np.searchsorted(length, np.linspace(0, length[-1], most) - 1e-12)
+    chosen = np.unique(np.r_[0, np.clip(chosen, 0, len(x) - 1), len(x) - 1])
+    return x[chosen], y[chosen]
+
+
+def choose_threshold(truth: np.ndarray, scores: np.ndarray, point: str) -> float:
+    """The threshold of an operating point: present is what scores at least as much.
+
+    Of equal ones the higher. It is one of the scores, or infinity where nothing may be called: the
+    highest scores are of negatives, and more of them than the specificity allows.
+
+    Args:
+        truth: ``(N,)`` of the validation rows.
+        scores: ``(N,)``.
+        point: a name of ``OPERATING_POINTS``.
+
+    Returns:
+        NaN where the known rows hold only one class.
+
+    Raises:
+        ValueError: unknown point.
+
+    >>> choose_threshold(np.array([1, 0, 1, 0]), np.array([0.9, 0.6, 0.4, 0.1]), "best F1")
+    0.4
+    """
+    if point not in OPERATING_POINTS:
+        raise ValueError(
+            f"unknown operating point {point!r}, expected one of {list(OPERATING_POINTS)}"
+        )
+    rows = known(truth)
+    if len(np.unique(truth[rows])) < 2:
+        return float("nan")
+    false_rate, true_rate, thresholds = roc_curve(
+        truth[rows], scores[rows], drop_intermediate=False
+    )
+    positives = (truth == 1).sum()
+    hits, alarms = true_rate * positives, false_rate * (truth == 0).sum()
+    if point == "best F1":
+        score = 2 * hits / (positives + hits + alarms)
+    elif point == "sensitivity 0.95":
+        score = np.where(true_rate >= TARGET - 1e-12, 1 - false_rate, -1)
+    else:
+        score = np.where(1 - false_rate >= TARGET - 1e-12, true_rate, -1)
+    return float(thresholds[int(np.argmax(score > score.max() - 1e-12))])
 
 
 def label_scores(
@@ -92,8 +148,9 @@ def label_scores(
         - truth, probabilities: ``(N, K)``, K names
 
     Returns:
-        Index ``label``; columns positives, negatives, auroc, average_precision, brier,
-        calibration_error; NaN where undefined.
+        Index ``label``; columns positives, negatives, prevalence (share of positives, which is
+        what a scorer that knows nothing gets as average precision), auroc, average_precision; NaN
+        where undefined.
 
     Raises:
         ValueError: the shapes differ, or a probability is not a number in [0, 1].
@@ -108,17 +165,18 @@ def label_scores(
     rows = []
     for place in range(len(names)):
         true, said = truth[:, place], probabilities[:, place]
+        positives, negatives = int((true == 1).sum()), int((true == 0).sum())
+        total = positives + negatives
         rows.append(
             {
-                "positives": int((true == 1).sum()),
-                "negatives": int((true == 0).sum()),
+                "positives": positives,
+                "negatives": negatives,
+                "prevalence": positives / total if total else float("nan"),
                 "auroc": auroc(true, said),
                 "average_precision": average_precision(true, said),
-                "brier": brier(true, said),
-                "calibration_error": calibration_error(true, said),
             }
         )
-    columns = list(rows[0]) if rows else ["positives", "negatives", "auroc"]
+    columns = ["positives", "negatives", "prevalence", "auroc", "average_precision"]
     return pd.DataFrame(rows, columns=columns, index=pd.Index(list(names), name="label"))
 
 
@@ -134,13 +192,18 @@ def macro(values: Sequence[float] | np.ndarray | pd.Series) -> tuple[float, int]
 
 
 def decision_scores(truth: np.ndarray, decisions: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
-    """Precision, recall and F1 of yes/no decisions, one row a label; unknown truth is left out.
+    """What yes/no decisions get, one row a label; unknown truth is left out.
 
-    Precision is NaN where nothing was decided present, recall where nothing is; F1 is
-    2 TP / (positives + decided), NaN where both are none.
+    Precision is NaN where nothing was decided present, recall (sensitivity) where nothing is,
+    specificity where nothing is absent; F1 is 2 TP / (positives + decided), NaN where both are
+    none.
 
     Shape:
         - truth, decisions: ``(N, K)``, K names
+
+    Returns:
+        Index ``label``; columns positives, negatives, decided, hits, precision, recall,
+        specificity, f1.
 
     Raises:
         ValueError: the shapes differ.
@@ -150,21 +213,41 @@ def decision_scores(truth: np.ndarray, decisions: np.ndarray, names: Sequence[st
         raise ValueError(
             f"truth {truth.shape}, decisions {decisions.shape} and {len(names)} names differ"
         )
-    scored = known(truth)
-    hits = ((truth == 1) & decisions).sum(axis=0)
-    positives = (truth == 1).sum(axis=0)
-    decided = (decisions & scored).sum(axis=0)
+    found = weighted_decisions(truth, decisions, np.ones((1, len(truth))))
     return pd.DataFrame(
         {
-            "positives": positives,
-            "decided": decided,
-            "hits": hits,
-            "precision": ratio(hits, decided),
-            "recall": ratio(hits, positives),
-            "f1": ratio(2 * hits, positives + decided),
+            "positives": (truth == 1).sum(axis=0),
+            "negatives": (truth == 0).sum(axis=0),
+            "decided": (decisions & known(truth)).sum(axis=0),
+            "hits": ((truth == 1) & decisions).sum(axis=0),
+            "precision": found["precision"][0],
+            "recall": found["sensitivity"][0],
+            "specificity": found["specificity"][0],
+            "f1": found["f1"][0],
         },
         index=pd.Index(list(names), name="label"),
     )
+
+
+def weighted_decisions(
+    truth: np.ndarray, decisions: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Sensitivity, specificity, precision and F1 of decisions under each row of weights.
+
+    Shape:
+        - truth: ``(N, K)``; decisions: ``(N, K)`` bool; weights: ``(R, N)``
+        - each output: ``(R, K)``, NaN where undefined
+    """
+    positive, negative = truth == 1, truth == 0
+    hits = weights @ (positive & decisions).astype(float)
+    alarms = weights @ (negative & decisions).astype(float)
+    positives, negatives = weights @ positive.astype(float), weights @ negative.astype(float)
+    return {
+        "sensitivity": ratio(hits, positives),
+        "specificity": ratio(negatives - alarms, negatives),
+        "precision": ratio(hits, hits + alarms),
+        "f1": ratio(2 * hits, positives + hits + alarms),
+    }
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
