@@ -48,32 +48,36 @@ _SEEN = (
     "|absent"
 )
 _GRADED = (
-    "left|right|bilateral|mild|mildly|minimal|minimally|moderate|moderately|chronic|possible"
+    "small|large|tiny|left|right|bilateral|mild|mildly|minimal|minimally|moderate|moderately|chronic|possible"
     "|probable|probably|likely"
 )
 _CHANGED = (
     "stable|unchanged|persistent|persisting|increased|increasing|decreased|improved|improving"
     "|interval|questionable|suspected|borderline|old|prior|healed|status|s|again|redemonstrated"
 )
+_NO_OR = r"(?!(?:[^ .;]+ ){0,7}n?or )"
+"""No list goes on behind: of "no edema, large effusion, or mass" all is denied."""
+_STOP = r"(?<!vs )\."
 _NOUNS = r"(?:(?!or |nor |no |and |not )\w+ ){1,5}"
 _BOUNDARY = re.compile(
     r" (?:[;:?()](?= |$)"
     r"|(?:but|however|although|though|yet|except|while|whereas|nevertheless|nonetheless|otherwise"
     r"|aside from|apart from|other than|despite|besides|following|after|status post)(?![\w'])"
-    rf"|(?:, and|, with|,|and|with|\.) (?=there (?:{_VERB}) |(?:{_CHANGED}) (?!(?:\w+ ){{0,6}}or ))"
-    rf"|, (?=(?:{_GRADED}) (?!(?:\w+ ){{0,6}}or ))"
-    rf"|(?:, and|,|and|\.) (?=(?:the|an?) {_NOUNS}(?:{_VERB}) )"
-    rf"|(?:, and|,|and|\.) (?={_NOUNS}(?:{_VERB}) "
+    rf"|(?:, and|, with|,|and|with|{_STOP}) (?=there (?:{_VERB}) )"
+    rf"|(?:, and|, with|,|and|with|{_STOP}) (?=(?:{_CHANGED}) {_NO_OR})"
+    rf"|, (?=(?:{_GRADED}) {_NO_OR})"
+    rf"|(?:, and|,|and|{_STOP}) (?=(?:the|an?) {_NOUNS}(?:{_VERB}) )"
+    rf"|(?:, and|,|and|{_STOP}) (?={_NOUNS}(?:{_VERB}) "
     rf"(?!(?:\w+ ){{0,2}}(?:{_SEEN})\b))"
-    r"|\. (?=\w))"
+    rf"|{_STOP} (?=[a-z]))"
 )
 _GRADED_END = re.compile(
-    rf" (?:, and|, with|and|with) (?=(?:{_GRADED}) (?!(?:\w+ ){{0,6}}or ))"
-    r"| (?:, with|with) (?=(?:an?|small|large) )"
+    rf" (?:, and|, with|and|with) (?=(?:{_GRADED}) {_NO_OR})"
+    r"| (?:, with|with) (?=an? )"
 )
 """Ends a negation ("no effusion and mild edema"), not a doubt ("may be scar and mild edema")."""
 _CAUSE = re.compile(r" (?:because|since|secondary to|due to|related to|given)(?![\w'])")
-_WHICH = re.compile(r" (?:which|that|where|causing|resulting|obscuring)(?![\w'])")
+_WHICH = re.compile(r" (?:, (?:which|that|where)|causing|resulting|obscur(?:es?|ing))(?![\w'])")
 _COMMA = re.compile(r" (?:,|with|in|on|versus|vs)(?![\w'])")
 _DISJUNCTION = re.compile(r" (?:versus|vs(?: \.)?|v|or|and / or|/|alternatively|verses)(?![\w'])")
 
@@ -132,7 +136,7 @@ class ContextReader:
         scopes: list[Scope] = []
         for match in _unmasked(self._matcher.find(sentence)):
             trigger = match.phrase.value
-            left = max((b for b in boundaries if b <= match.first), default=0)
+            left = max((b for b in boundaries if b < match.first), default=0)
             right = min((b for b in boundaries if b >= match.last), default=tokens)
             reach_from, reach_to = match.first, right
             if trigger.direction in ("after", "both"):

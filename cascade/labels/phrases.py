@@ -21,13 +21,15 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-_TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z]+)?|[.,;:?()/+%]")
+_TOKEN = re.compile(r"\d+(?:\.\d+)+|[a-z0-9]+(?:'[a-z]+)?|[.,;:?()/+%]")
 _COMMON = frozenset(
     ("heart", "lung", "lungs", "chest", "right", "left", "lobe", "size")
     + ("of", "the", "in", "is", "are", "and", "or", "with", "no")
 )
 CLOSED = ("and", "but", "or", "nor", "versus", "vs", "which", "that", "may")
 """Words that a gap never spans: what follows them is another finding or another statement."""
+_DEEPEST = 50
+"""More groups than this within a phrase are groups that name themselves."""
 T = TypeVar("T")
 
 
@@ -72,10 +74,10 @@ def normalise(text: str, corrections: Mapping[str, str] | None = None) -> Normal
 
 def _lower(text: str) -> str:
     """Lower case of the same length: a few letters grow when lowered, and offsets must hold."""
-    lower = text.lower()
+    lower = text.lower().replace("’", "'")
     if len(lower) == len(text):
         return lower
-    return "".join(c if len(c.lower()) != 1 else c.lower() for c in text)
+    return "".join(c if len(c.lower()) != 1 else c.lower() for c in text).replace("’", "'")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +115,7 @@ def compile_phrase(
     candidates: list[frozenset[str]] = []
     for element in _elements(expanded):
         if element.startswith("~"):
-            parts.append(rf"(?: (?!(?:{barred})(?![\w']))\w+){{0,{int(element[1:])}}}")
+            parts.append(rf"(?: (?!(?:{barred})(?![\w']))(?=\w)[^ ]+){{0,{int(element[1:])}}}")
         elif element.startswith("["):
             parts.append(f"(?: {_plain(element[1:-1])})?")
         else:
@@ -128,12 +130,16 @@ def compile_phrase(
 
 
 def _expand(source: str, groups: Mapping[str, str]) -> str:
-    while found := re.search(r"\{(\w+)\}", source):
+    expanded = source
+    for _ in range(_DEEPEST):
+        found = re.search(r"\{(\w+)\}", expanded)
+        if not found:
+            return expanded
         if found.group(1) not in groups:
             raise ValueError(f"unknown group {found.group(1)!r} in the phrase {source!r}")
-        body = "|".join(part.strip() for part in groups[found.group(1)].split("|"))
-        source = f"{source[: found.start()]}({body}){source[found.end() :]}"
-    return source
+        body = "|".join(part.strip() for part in _branches(groups[found.group(1)]))
+        expanded = f"{expanded[: found.start()]}({body}){expanded[found.end() :]}"
+    raise ValueError(f"the groups of the phrase {source!r} name each other in a circle")
 
 
 def _elements(phrase: str) -> list[str]:
@@ -158,13 +164,15 @@ def _rarity(words: frozenset[str]) -> tuple[bool, int, int]:
 
 def _words(element: str) -> frozenset[str]:
     """The last words of all that an element matches; nothing where that cannot be listed."""
-    strings = _strings(element)
-    return frozenset(string.split()[-1] for string in strings or () if string.split())
+    strings = _strings(element) or [""]
+    if not all(string.split() for string in strings):  # it may match nothing at all
+        return frozenset()
+    return frozenset(string.split()[-1] for string in strings)
 
 
 def _strings(element: str) -> list[str] | None:
     """Every string that an element matches, if they are few."""
-    parts = re.findall(r"\((?:[^()]|\([^()]*\))*\)\??|\w\?|[\w' ]|.", element)
+    parts = re.findall(r"\((?:[^()]|\([^()]*\))*\)\??|[\w ]\?|[\w' ]|.", element)
     options: list[list[str]] = []
     for part in parts:
         optional = part.endswith("?") and len(part) > 1
@@ -214,14 +222,14 @@ class Matcher(Generic[T]):
         return frozenset(self._filed)
 
     def find(self, sentence: Normalised) -> list[Match[T]]:
-        """Every match of every phrase, in no particular order."""
+        """Every match of every phrase, in the order of the phrases."""
         text = " " + sentence.text
         wanted: set[int] = set()
         for word in set(sentence.text.split(" ")):
             if word in self._filed:
                 wanted.update(self._filed[word])
         found = []
-        for index in wanted:
+        for index in sorted(wanted):  # a set's order differs from one process to the next
             phrase = self.phrases[index]
             for match in phrase.regex.finditer(text):
                 # the match begins with the space before its first token

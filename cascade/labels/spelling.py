@@ -49,6 +49,7 @@ class Speller(dict[str, str]):
         super().__init__(_KNOWN)
         self._words = frozenset(words)
         self._keep = self._words | frozenset(keep) | _NO_SLIPS
+        self._longest = max(map(len, self._words), default=0)
         self._by_deletion: dict[str, set[str]] = {}
         for word in self._words:
             if len(word) >= _MIN_LENGTH:
@@ -59,7 +60,8 @@ class Speller(dict[str, str]):
         """The corrected word, or the word itself."""
         known = super().get(word)
         if known is None:
-            if len(word) < _MIN_LENGTH or word in self._keep or not word.isalpha():
+            fits = _MIN_LENGTH <= len(word) <= self._longest + 1
+            if not fits or word in self._keep or not word.isalpha():
                 return default
             known = self._correct(word)
             if len(self) < _CACHE_SIZE:

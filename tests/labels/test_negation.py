@@ -341,8 +341,9 @@ def test_the_lexicon_s_entries_hold_only_what_is_read():
     assert broader <= set(LEXICON.findings)
 
 
-def test_each_trigger_has_one_name_one_effect_and_one_side():
+def test_a_name_stands_for_one_effect_and_once_on_each_side():
     triggers = [Trigger(**entry) for entry in TRIGGERS["trigger"]]
-    assert max(Counter(trigger.name for trigger in triggers).values()) == 1
+    assert max(Counter((trigger.name, trigger.direction) for trigger in triggers).values()) == 1
+    assert len({(t.name, t.effect) for t in triggers}) == len({t.name for t in triggers})
     assert {t.effect for t in triggers} == {"mask", "absent", "uncertain", "dropped"}
     assert {t.direction for t in triggers} == {"before", "after", "both"}

@@ -25,7 +25,7 @@ def found(source, text, groups=None, **options):
         ("  \n\t", ""),
         ("No EFFUSION.", "no effusion ."),
         ("Right-sided port-a-cath", "right sided port a cath"),
-        ("w/o 2.5 cm (50%) mass", "w / o 2 . 5 cm ( 50 % ) mass"),
+        ("w/o 2.5 cm (50%) mass", "w / o 2.5 cm ( 50 % ) mass"),
         ("Paget's disease; a 'mass'?", "paget's disease ; a mass ?"),
         ("an_effusion & é café—mass", "an effusion caf mass"),
         ("a\x00b\u200bc\u2028d", "a b c d"),
@@ -100,7 +100,7 @@ def test_every_token_stands_where_its_span_says(text):
         ("heart ~2 enlarged", "heart is not, enlarged", []),
         ("heart ~2 enlarged", "heart enlarged enlarged", ["heart enlarged enlarged"]),
         ("heart ~2 enlarged", "heart heart is so enlarged", ["heart is so enlarged"]),
-        ("heart ~1 enlarged", "heart it's enlarged", []),
+        ("heart ~1 enlarged", "heart it's enlarged", ["heart it's enlarged"]),
         ("~1 heart", "a big heart", ["big heart"]),
         # no gap spans a word that begins something else, but it may span "band" or "order"
         ("heart ~2 enlarged", "heart and enlarged", []),
