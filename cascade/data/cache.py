@@ -2,8 +2,8 @@
 
 Epochs read the array; the files are decoded a single time for all runs of a sweep. The key covers
 the files' names, sizes and times, the size asked for and the version of the preprocessing, so a
-changed file makes a new cache and never a wrong one. Two runs that build the same cache at once
-both succeed.
+changed file makes a new cache and never a wrong one. Of runs that need the same cache at once, one
+builds it and the others wait.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,12 +21,17 @@ from pathlib import Path
 
 import numpy as np
 
+from cascade.data.locks import locked
 from cascade.errors import CascadeError, InputError
 from cascade.io.collection import Collection
-from cascade.io.files import atomic_directory, read_json, write_json
+from cascade.io.files import atomic_directory, explain_write_errors, read_json, write_json
 from cascade.io.image import read_radiograph, resize
 
+log = logging.getLogger(__name__)
+
 PREPROCESSING_VERSION = 1
+CORES = "CASCADE_CORES"
+"""Environment variable: a job of a parallel sweep decodes in no more processes than this."""
 
 
 @dataclasses.dataclass
@@ -116,17 +122,25 @@ def build_cache(
     target = Path(directory) / f"{_key(collection, paths, size)}-{size}"
     if not (target / "index.json").is_file():
         tasks = [(str(collection.image_path(path)), size) for path in paths]
-        try:
-            with atomic_directory(target) as partial:
-                _write(partial, tasks, ids, size, workers, progress)
-        except (InputError, OSError):
-            if not (target / "index.json").is_file():  # another run did not finish it meanwhile
-                raise
+        lock = target.with_name(f".{target.name}.lock")
+        with explain_write_errors(target), locked(lock, _say_waiting):
+            if not (target / "index.json").is_file():  # nobody built it while we waited
+                with atomic_directory(target) as partial:
+                    _write(partial, tasks, ids, size, _within(workers), progress)
     index = read_json(target / "index.json")
     pixels = np.load(target / "images.npy", mmap_mode="r")
     return ImageCache(
         pixels, {name: row for row, name in enumerate(index["ids"])}, index["failures"]
     )
+
+
+def _say_waiting() -> None:
+    log.info("another run decodes the same images: waiting for it")
+
+
+def _within(workers: int) -> int:
+    """Processes that decode, within what a sweep gives this job."""
+    return min(workers, int(os.environ.get(CORES, workers)))
 
 
 def _reserve(path: Path) -> None:

@@ -103,3 +103,38 @@ def _draw_from_train(studies: pd.DataFrame, name: str, share: float, seed: int) 
         name if split == "train" and patient_draw(str(patient), seed) >= 1 - share else split
         for split, patient in zip(studies["split"], studies["patient_id"], strict=True)
     ]
+
+
+def take_training_share(collection: Collection, share: float, seed: int = 0) -> Collection:
+    """Keep a share of the train patients; the other train studies lose their split.
+
+    Whether a patient is kept depends on the seed and on that patient's id alone, and a smaller
+    share is part of a larger one. Validation and test stay as they are.
+
+    Args:
+        collection: is not changed.
+        share: more than 0; 1 keeps all.
+        seed: another seed, other patients.
+
+    Raises:
+        InputError: no train study would be left.
+    """
+    if share >= 1:
+        return collection
+    studies = collection.studies.copy()
+    train = studies["split"] == "train"
+    draws = studies["patient_id"].map(lambda patient: patient_draw(f"share:{patient}", seed))
+    studies["split"] = studies["split"].astype(object).mask(train & (draws >= share), None)
+    left = studies.loc[studies["split"] == "train", "patient_id"].nunique()
+    if not left:
+        raise InputError(f"split.train_share={share:g} leaves no training study: choose a larger")
+    facts = {
+        "share": share,
+        "patients": int(left),
+        "studies": int((studies["split"] == "train").sum()),
+    }
+    result = dataclasses.replace(
+        collection, studies=studies, info={**collection.info, "train_share": facts}
+    )
+    result.validate()
+    return result

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.data.splits import assign_splits, patient_draw
+from cascade.data.splits import assign_splits, patient_draw, take_training_share
 from cascade.errors import InputError
 from cascade.io.collection import Collection, Study
 
@@ -97,3 +97,36 @@ def test_fractions_must_add_up(fractions):
 @given(st.text(), st.integers())
 def test_draws_are_in_the_unit_interval(patient, seed):
     assert 0 <= patient_draw(patient, seed) < 1
+
+
+# --- a share of the training patients
+
+
+def trained(made: Collection, share: float, seed: int = 0) -> set[str]:
+    part = take_training_share(made, share, seed).studies
+    return set(part.loc[part["split"] == "train", "study_id"])
+
+
+def test_a_smaller_share_is_part_of_a_larger_by_patient():
+    made = assign_splits(collection(*MANY))
+    shares = [trained(made, share) for share in (0.1, 0.5, 0.9, 1.0)]
+    assert shares[0] < shares[1] < shares[2] < shares[3]
+    assert len(shares[1]) == pytest.approx(len(shares[3]) / 2, rel=0.1)
+    assert all(f"s{int(name[1:]) ^ 1}" in shares[1] for name in shares[1])  # both of a patient
+    assert trained(made, 0.5) == shares[1] != trained(made, 0.5, seed=1)
+
+
+def test_a_share_leaves_validation_and_test_alone():
+    made = assign_splits(collection(*MANY))
+    part = take_training_share(made, 0.3)
+    for name in ("val", "test"):
+        assert ((part.studies["split"] == name) == (made.studies["split"] == name)).all()
+    assert part.info["train_share"]["studies"] == (part.studies["split"] == "train").sum()
+    assert "train_share" not in made.info
+    assert take_training_share(made, 1.0) is made
+
+
+def test_a_share_of_nobody_is_refused():
+    made = collection("a", "b", "c", splits=["train", "val", "test"])
+    with pytest.raises(InputError, match=r"train_share=1e-06 leaves no training study"):
+        take_training_share(made, 1e-6)
