@@ -13,12 +13,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
+from cascade.evaluation.detectors import PIXEL_SIDE, detection_baselines, small_pixels
 from cascade.evaluation.systems import Rows, System, Training
-from cascade.metrics.classification import known
 from cascade.metrics.nlg import ORDERS, Tokenizer, bleu_of_counts, ngrams
 
 FIXED_CANDIDATES = 5000
@@ -27,12 +24,17 @@ FIXED_CANDIDATES = 5000
 On the Indiana University findings the best of the 200 commonest gets BLEU-4 .148 and the best of
 all 2,069 gets .174: too few candidates would flatter whatever stands beside this baseline.
 """
-NEIGHBOURS = 15
-PIXEL_SIDE = 32
-REGULARISATION = 0.001
-"""C of the logistic regression on pixels: fixed, so that nothing is tuned on the rows scored."""
-MOST_TRAINING_ROWS = 4000
-"""The detectors on pixels learn from at most so many studies, drawn by seed."""
+
+__all__ = [
+    "commonest",
+    "detection_baselines",
+    "fixed_text",
+    "label_report_baseline",
+    "label_texts",
+    "nearest",
+    "reference_baselines",
+    "text_baselines",
+]
 
 
 def commonest(texts: Sequence[str]) -> list[str]:
@@ -102,30 +104,6 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     flat = np.asarray(vectors, dtype=np.float32).reshape(len(vectors), -1)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
     return flat / np.where(length > 0, length, 1)
-
-
-def small_pixels(images: np.ndarray, side: int = PIXEL_SIDE) -> np.ndarray:
-    """Mean-pool to ``side`` by ``side`` and make each image zero-mean of unit deviation, flat.
-
-    So exposure does not count: cosine similarity of two such rows is their correlation.
-
-    Shape:
-        - images: ``(N, h, w)``; output: ``(N, side * side)`` float32 (fewer where h or w are less)
-    """
-    images = np.asarray(images)
-    pooled = images.astype(np.float32)
-    for axis in (1, 2):
-        size = pooled.shape[axis]
-        if size > side:
-            starts = np.linspace(0, size, side, endpoint=False).astype(int)
-            counts = np.diff(np.r_[starts, size])
-            shape = [1, 1, 1]
-            shape[axis] = len(counts)
-            pooled = np.add.reduceat(pooled, starts, axis=axis) / counts.reshape(shape)
-    flat = pooled.reshape(len(images), -1)
-    flat = flat - flat.mean(axis=1, keepdims=True)
-    deviation = flat.std(axis=1, keepdims=True)
-    return np.asarray(flat / np.where(deviation > 0, deviation, 1), dtype=np.float32)
 
 
 def text_baselines(rows: Rows, training: Training, tokenize: Tokenizer, seed: int) -> list[System]:
@@ -212,104 +190,6 @@ def label_report_baseline(system: System, training: Training, tokenize: Tokenize
         note=f"The commonest training report of the label that {system.name} finds most probable: "
         "what its decoder adds is the difference to this.",
     )
-
-
-def detection_baselines(rows: Rows, training: Training, seed: int) -> list[System]:
-    """The trivial detectors that the training data allow: prevalence, and two on pixels."""
-    if training.labels is None or not rows.labels:
-        return []
-    names = [name for name in rows.labels if name in training.labels.columns]
-    truth = training.labels.reindex(columns=rows.labels).to_numpy(dtype=float)
-    if not names:
-        return []
-    rates = prevalence(truth)
-    systems = [
-        System(
-            "prevalence",
-            probabilities=_frame(np.tile(rates, (len(rows), 1)), rows),
-            trivial=True,
-            note="The share of training studies that carry the label, for every study.",
-        )
-    ]
-    if training.pixels is None or training.test_pixels is None:
-        return systems
-    pixels, kept, drawn = training.pixels, truth, ""
-    if len(pixels) > MOST_TRAINING_ROWS:
-        chosen = np.random.default_rng(seed).permutation(len(pixels))[:MOST_TRAINING_ROWS]
-        pixels, kept = pixels[np.sort(chosen)], truth[np.sort(chosen)]
-        drawn = f", {MOST_TRAINING_ROWS} training studies drawn by seed {seed}"
-    small, test = small_pixels(pixels), small_pixels(training.test_pixels)
-    systems.append(
-        System(
-            "logistic regression on pixels",
-            probabilities=_frame(logistic(small, kept, test, rates), rows),
-            trivial=True,
-            note=f"One logistic regression a label on {PIXEL_SIDE} x {PIXEL_SIDE} pixels, each "
-            f"standardised, C = {REGULARISATION} (fixed, not tuned){drawn}.",
-        )
-    )
-    systems.append(
-        System(
-            "k nearest neighbours on pixels",
-            probabilities=_frame(neighbour_rates(small, kept, test, rates), rows),
-            trivial=True,
-            note=f"The share of carriers among the {NEIGHBOURS} training studies whose "
-            f"{PIXEL_SIDE} x {PIXEL_SIDE} pixels correlate best, drawn towards the prevalence by "
-            f"one study{drawn}.",
-        )
-    )
-    return systems
-
-
-def _frame(values: np.ndarray, rows: Rows) -> pd.DataFrame:
-    return pd.DataFrame(np.clip(values, 0, 1), columns=rows.labels)
-
-
-def prevalence(truth: np.ndarray) -> np.ndarray:
-    """Share of 1 among the 1 and 0 of each column, ``(K,)``; 0 where nothing is known."""
-    scored = known(truth)
-    positives = (truth == 1).sum(axis=0)
-    return np.asarray(positives / np.maximum(scored.sum(axis=0), 1))
-
-
-def logistic(
-    pixels: np.ndarray, truth: np.ndarray, test: np.ndarray, rates: np.ndarray
-) -> np.ndarray:
-    """One logistic regression a label, ``(N, K)``; the rate where a label has one class."""
-    scaler = StandardScaler().fit(pixels)
-    learned, asked = scaler.transform(pixels), scaler.transform(test)
-    output = np.tile(rates, (len(test), 1))
-    for place in range(truth.shape[1]):
-        rows = known(truth[:, place])
-        if len(np.unique(truth[rows, place])) < 2:
-            continue
-        model = LogisticRegression(C=REGULARISATION, max_iter=300, tol=1e-3)
-        model.fit(learned[rows], truth[rows, place])
-        output[:, place] = model.predict_proba(asked)[:, 1]
-    return output
-
-
-def neighbour_rates(
-    pixels: np.ndarray,
-    truth: np.ndarray,
-    test: np.ndarray,
-    rates: np.ndarray,
-    neighbours: int = NEIGHBOURS,
-) -> np.ndarray:
-    """Share of carriers among the nearest training rows that are known, ``(N, K)``.
-
-    One more row of the training rate is added, so that no probability rests on nothing.
-    """
-    reference, asked = _unit(pixels).T, _unit(test)
-    count = min(neighbours, len(pixels))
-    output = np.empty((len(test), truth.shape[1]))
-    for at in range(0, len(asked), 512):
-        similarity = asked[at : at + 512] @ reference
-        nearest_rows = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
-        labels = truth[nearest_rows]
-        positives = (labels == 1).sum(axis=1) + rates
-        output[at : at + 512] = positives / (known(labels).sum(axis=1) + 1)
-    return output
 
 
 def reference_baselines(rows: Rows, tokenize: Tokenizer, seed: int) -> list[System]:

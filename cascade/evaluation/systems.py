@@ -29,6 +29,10 @@ class Rows:
         split: the name of the split, for the page.
         image: the radiograph of row ``i``, float32 ``(H, W)`` in [0, 1], or None; for the page.
         normal: ``(N,)`` bool, for the strata; None to find it from the text or the truth.
+        views: ``N`` names of what was looked at ("frontal", "frontal and lateral"), for the strata;
+            an empty one is in no stratum.
+        findings: ``(N,)`` how many abnormal findings a study has, NaN unknown, for the strata; None
+            to count them in the annotation or the truth.
     """
 
     study_ids: Sequence[str]
@@ -38,6 +42,8 @@ class Rows:
     split: str = "test"
     image: ImageOf | None = None
     normal: np.ndarray | None = None
+    views: Sequence[str] | None = None
+    findings: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Check the contract.
@@ -57,6 +63,8 @@ class Rows:
             ("references", self.references),
             ("truth", self.truth),
             ("normal", self.normal),
+            ("views", self.views),
+            ("findings", self.findings),
         ):
             if values is not None and len(values) != count:
                 raise InputError(f"{name} has {len(values)} rows for {count} studies")
@@ -83,6 +91,9 @@ class System:
         trivial: True for a baseline; the others are compared in the order given, the last one is
             the one that the page is about.
         note: how it was made, in one sentence, printed beneath the tables.
+        val_probabilities: the same for the validation studies, in the order of
+            ``Training.val_labels``; what thresholds are chosen on. None leaves out the operating
+            points.
     """
 
     name: str
@@ -90,6 +101,7 @@ class System:
     probabilities: pd.DataFrame | None = None
     trivial: bool = False
     note: str = ""
+    val_probabilities: pd.DataFrame | None = None
 
     def check(self, rows: Rows) -> None:
         """Check that the system answers these rows.
@@ -115,16 +127,21 @@ class System:
                         f"system {self.name!r}: hypothesis {row} is {text!r}, not text "
                         "(write an empty string where it said nothing)"
                     )
-        if self.probabilities is not None and rows.labels:
-            missing = [name for name in rows.labels if name not in self.probabilities.columns]
+        for what, given in (
+            ("probability", self.probabilities),
+            ("validation probability", self.val_probabilities),
+        ):
+            if given is None or not rows.labels:
+                continue
+            missing = [name for name in rows.labels if name not in given.columns]
             if missing:
                 raise InputError(
-                    f"system {self.name!r} has no probability for the label(s) {', '.join(missing)}"
+                    f"system {self.name!r} has no {what} for the label(s) {', '.join(missing)}"
                 )
-            table = self.probabilities[rows.labels].to_numpy(dtype=float)
+            table = given[rows.labels].to_numpy(dtype=float)
             if not ((table >= 0) & (table <= 1)).all():
                 raise InputError(
-                    f"system {self.name!r} has a probability that is missing or outside 0 to 1"
+                    f"system {self.name!r} has a {what} that is missing or outside 0 to 1"
                 )
 
     def scores(self, rows: Rows) -> np.ndarray | None:
@@ -133,10 +150,18 @@ class System:
             return None
         return self.probabilities[rows.labels].to_numpy(dtype=float)
 
+    def val_scores(self, rows: Rows) -> np.ndarray | None:
+        """``scores`` of the validation studies, ``(L, K)``, or None."""
+        if self.val_probabilities is None or self.probabilities is None or not rows.labels:
+            return None
+        return self.val_probabilities[rows.labels].to_numpy(dtype=float)
+
 
 @dataclasses.dataclass
 class Training:
     """What the trivial systems may look at; whatever is None leaves out the baselines that need it.
+
+    Thresholds are chosen on the validation studies, never on the rows scored.
 
     Attributes:
         texts: the training reports, ``M`` of them.
@@ -144,6 +169,8 @@ class Training:
         labels: ``(M, K)`` training labels in the order of ``texts``, columns as ``Rows.truth``.
         pixels, test_pixels: ``(M, h, w)`` and ``(N, h, w)`` small radiographs, uint8 or float.
         features, test_features: ``(M, D)`` and ``(N, D)`` pooled encoder features.
+        val_labels: ``(L, K)`` labels of the validation studies, columns as ``Rows.truth``.
+        val_pixels, val_features: ``(L, h, w)`` and ``(L, D)`` of the same studies.
     """
 
     texts: Sequence[str]
@@ -153,20 +180,39 @@ class Training:
     features: np.ndarray | None = None
     test_pixels: np.ndarray | None = None
     test_features: np.ndarray | None = None
+    val_labels: pd.DataFrame | None = None
+    val_pixels: np.ndarray | None = None
+    val_features: np.ndarray | None = None
 
-    def check(self, rows: Rows) -> None:
+    def check(self, rows: Rows, systems: Sequence[System] = ()) -> None:
         """Check that rows agree.
 
         Raises:
-            InputError: a table or array of another number of rows.
+            InputError: a table or array of another number of rows; validation probabilities of
+                other studies than the validation labels.
         """
         studies = len(self.texts)
+        validation = None if self.val_labels is None else len(self.val_labels)
         for name, values, count in (
             ("labels", self.labels, studies),
             ("pixels", self.pixels, studies),
             ("features", self.features, studies),
             ("test_pixels", self.test_pixels, len(rows)),
             ("test_features", self.test_features, len(rows)),
+            ("val_pixels", self.val_pixels, validation),
+            ("val_features", self.val_features, validation),
         ):
-            if values is not None and len(values) != count:
+            if values is not None and count is not None and len(values) != count:
                 raise InputError(f"training {name} has {len(values)} rows, {count} were expected")
+        if self.val_labels is None:
+            return
+        missing = [name for name in rows.labels if name not in self.val_labels.columns]
+        if missing:
+            raise InputError(f"training val_labels has no label(s) {', '.join(missing)}")
+        for system in systems:
+            given = system.val_probabilities
+            if given is not None and len(given) != validation:
+                raise InputError(
+                    f"system {system.name!r} has {len(given)} validation probabilities for "
+                    f"{validation} validation studies"
+                )

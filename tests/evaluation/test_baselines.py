@@ -11,7 +11,6 @@ from cascade.evaluation import baselines as b
 from cascade.evaluation.systems import Rows, System, Training
 from cascade.io.openi import read_openi
 from cascade.metrics import nlg
-from cascade.metrics.classification import auroc
 from cascade.metrics.nlg import annotation_words
 
 NAN = float("nan")
@@ -100,57 +99,6 @@ def test_label_report_is_the_most_probable_label_commonest_text():
     assert made.trivial
     assert b.label_report_baseline(System("x", ["a"]), training, annotation_words) is None
     assert b.label_report_baseline(detector, Training(TRAINING), annotation_words) is None
-
-
-def test_prevalence_counts_only_what_is_known():
-    truth = np.array([[1, 0], [0, NAN], [-1, NAN], [NAN, -1]])
-    assert b.prevalence(truth).tolist() == [0.5, 0.0]
-    assert b.prevalence(np.full((2, 1), NAN)).tolist() == [0.0]
-
-
-def test_small_pixels_pool_by_area():
-    image = np.zeros((1, 4, 4))
-    image[0, :2, :2] = 8
-    small = b.small_pixels(image, side=2)
-    assert small.shape == (1, 4)
-    assert small.mean() == pytest.approx(0, abs=1e-6)
-    assert small.std() == pytest.approx(1)
-    assert small[0].tolist() == pytest.approx([3**0.5, *([-(3**-0.5)] * 3)])
-    assert b.small_pixels(np.ones((1, 5, 5)), side=2).tolist() == [[0.0] * 4]
-
-
-def test_detectors_on_pixels_learn_what_is_there_to_learn():
-    generator = np.random.default_rng(0)
-    truth = generator.integers(0, 2, size=(120, 1)).astype(float)
-    images = generator.random((120, 8, 8))
-    images[:, :4] += truth[:, :, None]
-    frame = pd.DataFrame({"bright": truth[:, 0], "never": 0.0})
-    training = Training(
-        ["normal"] * 80, labels=frame[:80], pixels=images[:80], test_pixels=images[80:]
-    )
-    scored = rows(["normal"] * 40, frame[80:].reset_index(drop=True))
-    found = by_name(b.detection_baselines(scored, training, 0))
-    for name in ("logistic regression on pixels", "k nearest neighbours on pixels"):
-        values = found[name].probabilities["bright"].to_numpy()
-        assert auroc(truth[80:, 0], values) > 0.95
-        assert (found[name].probabilities["never"] == 0).all()
-        found[name].check(scored)
-    assert found["prevalence"].probabilities["bright"].nunique() == 1
-
-
-def test_neighbours_that_nobody_labelled_give_the_training_rate():
-    pixels = b.small_pixels(np.random.default_rng(0).random((4, 2, 2)))
-    truth = np.array([[NAN], [NAN], [1.0], [-1.0]])
-    found = b.neighbour_rates(pixels, truth, pixels[:1], np.array([0.25]), neighbours=1)
-    assert found.tolist() == [[0.25]]
-
-
-def test_detection_needs_labels():
-    truth = pd.DataFrame({"a": [1.0]})
-    assert b.detection_baselines(rows(["x"], truth), Training(["x"]), 0) == []
-    other = Training(["x"], labels=pd.DataFrame({"b": [1.0]}))
-    assert b.detection_baselines(rows(["x"], truth), other, 0) == []
-    assert b.detection_baselines(rows(["x"]), Training(["x"], labels=truth), 0) == []
 
 
 def test_reference_baselines_never_give_a_study_its_own_report():
