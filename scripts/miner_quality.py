@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import os
+import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,6 +76,23 @@ WIDER = {
     "Cardiomegaly": ("enlarged_cardiomediastinum",),
 }
 """Findings that a label might take besides its own."""
+NEGEX_TERMS = {
+    "Atelectasis": ("atelectasis", "atelectatic"),
+    "Cardiomegaly": ("cardiomegaly", "cardiac enlargement", "enlarged heart"),
+    "Effusion": ("effusion", "effusions"),
+    "Infiltration": ("infiltrate", "infiltrates", "infiltration"),
+    "Mass": ("mass", "masses"),
+    "Nodule": ("nodule", "nodules"),
+    "Pneumonia": ("pneumonia",),
+    "Pneumothorax": ("pneumothorax", "pneumothoraces"),
+    "Consolidation": ("consolidation", "consolidations"),
+    "Edema": ("edema",),
+    "Emphysema": ("emphysema", "emphysematous"),
+    "Fibrosis": ("fibrosis", "fibrotic"),
+    "Pleural Thickening": ("pleural thickening",),
+    "Hernia": ("hernia",),
+}
+"""The terms of ``benchmarks/_negex.py`` that stand for a label."""
 LENIENT = ("degenerative", "surgical_instruments", "scoliosis", "support_devices", "technical")
 """Findings that a normal report might have."""
 
@@ -171,6 +191,30 @@ def cross_validate(choices: Choices) -> tuple[pd.DataFrame, Counter[tuple[str, s
             }
         )
     return pd.DataFrame(rows).set_index("fold"), picked
+
+
+def negex(texts: Sequence[str], like: pd.DataFrame) -> pd.DataFrame | None:
+    """What NegEx (negspacy) says, where ``scripts/bench labels`` has installed it; else nothing.
+
+    A label is present where one of its terms stands undenied, a report normal where no term does.
+    """
+    python = ROOT / ".venv-bench" / "bin" / "python"
+    if not python.is_file():
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        given, taken = Path(folder, "texts.json"), Path(folder, "terms.json")
+        given.write_text(json.dumps(list(texts)), encoding="utf-8")
+        program = ROOT / "scripts" / "benchmarks" / "_negex.py"
+        subprocess.run([python, program, given, taken], check=True, stdout=subprocess.DEVNULL)
+        said = json.loads(taken.read_text(encoding="utf-8"))
+    rows = [
+        [
+            not terms if label == NORMAL else any(term in terms for term in NEGEX_TERMS[label])
+            for label in like.columns
+        ]
+        for terms in said
+    ]
+    return pd.DataFrame(rows, index=like.index, columns=like.columns)
 
 
 def system_rows(systems: Sequence[Agreement]) -> list[str]:
@@ -316,6 +360,9 @@ def main() -> None:
             patients,
         ),
     ]
+    peer = negex([". ".join(filter(None, each.values())) for each in sections], found)
+    if peer is not None:
+        systems.insert(2, agreement("NegEx (negspacy), 63 terms", peer, hand, patients))
     folds, picked = cross_validate(Choices(mentions, sections, hand))
     today = datetime.date.today().isoformat()
     text = "\n".join(

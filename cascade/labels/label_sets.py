@@ -7,8 +7,9 @@ ChestX-ray14's; CheXpert's "Pneumonia" takes any infection.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from cascade.labels.lexicon import load_lexicon
 from cascade.labels.miner import Mention
@@ -20,7 +21,8 @@ LEANING = frozenset({"alternative", "likely", "probable", "probable finding", "b
 """Rules whose doubt leans towards the finding: "probable", "borderline", "X versus Y"."""
 
 
-class LabelSet(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class LabelSet:
     """Labels and the findings that stand for each.
 
     Attributes:
@@ -35,6 +37,14 @@ class LabelSet(NamedTuple):
     allowed: frozenset[str]
     narrow: bool
     source: str
+
+    @functools.cached_property
+    def counted(self) -> frozenset[str]:
+        """The findings that speak against ``normal``."""
+        lexicon = load_lexicon()
+        own = {finding for findings in self.labels.values() for finding in findings}
+        counted = own if self.narrow else set(lexicon.findings)
+        return frozenset(counted - self.allowed - lexicon.remarks)
 
 
 _CHESTXRAY14 = {
@@ -137,15 +147,11 @@ def label_values(
             values[label] = max(known, key=_STRENGTH.__getitem__)
     if not has_text:
         return values
-    counted = {finding for findings in label_set.labels.values() for finding in findings}
-    lexicon = load_lexicon()
-    if not label_set.narrow:
-        counted = set(lexicon.findings)
-    counted -= label_set.allowed | lexicon.remarks
-    if any(strongest.get(finding) == PRESENT for finding in counted):
+    counted = label_set.counted
+    if any(value == PRESENT and finding in counted for finding, value in strongest.items()):
         normal = ABSENT
     else:
-        normal = UNCERTAIN if doubtful & counted else PRESENT
+        normal = PRESENT if counted.isdisjoint(doubtful) else UNCERTAIN
     return {NORMAL: normal, **values}
 
 

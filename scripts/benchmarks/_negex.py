@@ -1,7 +1,8 @@
 """A NegEx pass by spaCy and negspacy over texts, the peer of ``labels.py``: seconds as JSON.
 
-    _negex.py TEXTS.json
+    _negex.py TEXTS.json [TERMS.json]
 
+The second file, where given, takes the terms of each text that are not denied.
 Runs in an environment of its own (``labels.py`` makes it), without cascade. A blank English
 pipeline cuts sentences at their marks, an entity ruler finds the terms in any case, and negspacy
 tells whether each is denied. Building the pipeline is not timed.
@@ -40,8 +41,15 @@ def main() -> None:
     pipeline.add_pipe("negex", config={"ent_types": ["FINDING"]})
     pipeline("No effusion.")
     began = time.perf_counter()
-    found = [entity._.negex for text in pipeline.pipe(texts) for entity in text.ents]
+    read = [
+        [(entity.text.lower(), entity._.negex) for entity in text.ents]
+        for text in pipeline.pipe(texts)
+    ]
     seconds = time.perf_counter() - began
+    found = [denied for terms_of in read for _, denied in terms_of]
+    if sys.argv[2:]:
+        said = [sorted({term for term, denied in each if not denied}) for each in read]
+        Path(sys.argv[2]).write_text(json.dumps(said), encoding="utf-8")
     figures = {
         "seconds": seconds,
         "terms": len(terms),

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from cascade.labels.label_sets import LABEL_SETS, LEANING, NORMAL, LabelSet, label_values
@@ -151,7 +153,7 @@ def test_a_narrow_set_allows_what_it_still_labels():
 
 
 def test_what_a_wide_set_allows_leaves_a_report_normal():
-    allowing = NIH._replace(allowed=frozenset({"scoliosis", "hernia"}))
+    allowing = dataclasses.replace(NIH, allowed=frozenset({"scoliosis", "hernia"}))
     assert values("Scoliosis. Hernia.", allowing) == {NORMAL: 1.0, "Hernia": 1.0}
     assert values("Scoliosis. Mass.", allowing) == {NORMAL: 0.0, "Mass": 1.0}
 
