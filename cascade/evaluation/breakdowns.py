@@ -11,7 +11,7 @@ import pandas as pd
 from cascade.evaluation.significance import Figure
 from cascade.evaluation.statistics import METRICS, Kind, TextScores
 from cascade.evaluation.systems import Rows, System
-from cascade.metrics import annotation, classification
+from cascade.metrics import annotation, classification, clinical
 
 
 def label_table(
@@ -96,13 +96,45 @@ def disease_table(texts: Mapping[str, TextScores]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
-def slot_table(rows: Rows, systems: Sequence[System], kind: Kind) -> pd.DataFrame:
-    """One row a system and slot, columns as ``annotation.slot_scores``; empty for free text."""
+def clinical_table(
+    texts: Mapping[str, TextScores], figures: Mapping[str, Mapping[str, Figure]]
+) -> pd.DataFrame:
+    """One row a system and mined label, as ``clinical.label_scores``, with intervals of F1.
+
+    Empty for annotations, whose diseases stand in their own table.
+    """
+    columns = ["system", "label", "support", "written", "hits", "precision", "recall"]
+    columns += ["f1", "f1_low", "f1_high", "false_findings", "false_denials"]
+    tables = [pd.DataFrame(columns=columns)]
+    for name, text in texts.items():
+        if text.clinical is not None:
+            table = clinical.label_scores(text.clinical).reset_index().assign(system=name)
+            found = [figures[name][f"clin_f1:{label}"] for label in table["label"]]
+            table["f1_low"] = [each.low for each in found]
+            table["f1_high"] = [each.high for each in found]
+            tables.append(table[columns])
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def slot_table(
+    rows: Rows,
+    systems: Sequence[System],
+    kind: Kind,
+    figures: Mapping[str, Mapping[str, Figure]],
+) -> pd.DataFrame:
+    """One row a system and slot, as ``annotation.slot_scores``, with intervals of the accuracies.
+
+    Empty for free text.
+    """
     tables = []
     for system in systems:
         if kind == "annotation" and system.hypotheses is not None:
             table = annotation.slot_scores(system.hypotheses, rows.references).reset_index()
             table.insert(0, "system", system.name)
+            for name in ("accuracy", "stated_accuracy"):
+                found = [figures[system.name][f"slot_{name}:{slot}"] for slot in table["slot"]]
+                table[f"{name}_low"] = [each.low for each in found]
+                table[f"{name}_high"] = [each.high for each in found]
             tables.append(table)
     columns = ["system", "slot", "compared", "right", "accuracy", "stated", "stated_right"]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)

@@ -17,6 +17,7 @@ import pandas as pd
 from cascade.errors import InputError
 from cascade.evaluation import baselines
 from cascade.evaluation.breakdowns import (
+    clinical_table,
     disease_table,
     label_notes,
     label_table,
@@ -33,18 +34,18 @@ from cascade.evaluation.significance import (
     difference,
     figure,
 )
-from cascade.evaluation.statistics import METRICS, DetectionScores, Kind, TextScores
+from cascade.evaluation.statistics import METRICS, DetectionScores, Kind, TextScores, sign
 from cascade.evaluation.systems import Rows, System, Training
 from cascade.labels import mesh
 from cascade.labels.table import NORMAL
-from cascade.metrics import nlg
+from cascade.metrics import clinical, nlg
 
 TOKENIZER_OF_KIND = {"annotation": "annotation-words", "report": "report-words"}
 NOT_RUN = ("METEOR", "CIDEr")
 NORMAL_COLUMNS = (NORMAL, "no finding")
 
 COMPARED = tuple(name for name in METRICS if name != "length_ratio")
-"""The metrics of which more is better."""
+"""The metrics that have a better and a worse (``sign`` says which way)."""
 
 __all__ = ["COMPARED", "METRICS", "Evaluation", "Kind", "evaluate", "find_normal"]
 
@@ -55,13 +56,14 @@ class Evaluation:
 
     Attributes:
         rows, systems: what was scored; trivial systems last.
-        kind: "annotation" or "report" (which has no disease figures).
+        kind: "annotation" (with disease figures) or "report" (with clinical ones).
         meta: split, studies, patients, seed, resamples, tokenizer, commit, ...
         figures: system -> metric -> ``Figure``; metrics of ``METRICS``, and distinct and empty.
         strata: one row a system and stratum (all, normal, abnormal).
         labels: one row a system and label: positives, negatives, auroc with interval, ...
         diseases: one row a system and disease: support, written, hits, precision, recall, f1.
         slots: one row a system and slot: compared, right, accuracy.
+        clinical: one row a system and mined label: support, written, hits, precision, recall, f1.
         differences: between systems in the order given, then last against the best trivial one.
         notes: sentences on what was left out or could not be worked out.
     """
@@ -75,6 +77,7 @@ class Evaluation:
     labels: pd.DataFrame
     diseases: pd.DataFrame
     slots: pd.DataFrame
+    clinical: pd.DataFrame
     differences: list[Difference]
     notes: list[str]
 
@@ -121,7 +124,7 @@ def evaluate(
             among them are taken as given.
         training: what the trivial systems may learn from; None makes them of the references, which
             flatters them and is said on the page.
-        kind: "annotation" (``disease/place; disease``) or "report" (free text: no disease figures).
+        kind: "annotation" (``disease/place; disease``) or "report" (free text, mined for labels).
         seed: of the random baseline and the bootstrap.
         resamples: of the bootstrap; 0 for no intervals.
         tokenizer: a name of ``nlg.TOKENIZERS``; None for the kind's own.
@@ -172,14 +175,15 @@ def evaluate(
             "seed": seed,
             "resamples": draws.resamples,
             "confidence": CONFIDENCE,
-            "not_run": list(NOT_RUN),
+            "not_run": [*NOT_RUN, *(clinical.hub_not_run() if kind == "report" else ())],
             **dict(meta or {}),
         },
         figures=figures,
         strata=strata_table(texts, normal, len(rows)),
         labels=labels,
         diseases=disease_table(texts),
-        slots=slot_table(rows, every, kind),
+        slots=slot_table(rows, every, kind, figures),
+        clinical=clinical_table(texts, figures),
         differences=_differences(every, points, samples),
         notes=notes,
     )
@@ -298,6 +302,6 @@ def _differences(
         found += [compare(metric, a, b) for a, b in zip(having, having[1:], strict=False)]
         rivals = [name for name in trivial if scored(name, metric)]
         if having and rivals:
-            best = max(rivals, key=lambda name: points[name][metric])
+            best = max(rivals, key=lambda name: sign(metric) * points[name][metric])
             found.append(compare(metric, best, having[-1]))
     return found

@@ -6,12 +6,14 @@ study was drawn) are the same function of other weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from cascade.metrics import annotation, calibration, classification, nlg
+from cascade.evaluation.significance import Difference
+from cascade.metrics import annotation, calibration, classification, clinical, nlg
 
 Kind = Literal["annotation", "report"]
 """What the texts are: annotations of terms, or free text (which has no disease figures)."""
@@ -31,10 +33,50 @@ METRICS: dict[str, str] = {
     "micro_f1_abnormal": "F1 abnormal (micro)",
     "macro_f1_abnormal": "F1 abnormal (macro)",
     "macro_recall_abnormal": "Recall abnormal (macro)",
+    "clin_micro_f1": "Clin F1 (micro)",
+    "clin_macro_f1": "Clin F1 (macro)",
+    "clin_micro_f1_abnormal": "Clin F1 abnormal (micro)",
+    "clin_macro_f1_abnormal": "Clin F1 abnormal (macro)",
+    "clin_macro_recall_abnormal": "Clin recall abnormal (macro)",
+    "clin_macro_f1_abnormal_studies": "Clin F1 abnormal studies (macro)",
+    "clin5_micro_f1": "Clin F1 of five (micro)",
+    "clin5_macro_f1": "Clin F1 of five (macro)",
+    "contradiction": "Contradiction ↓",
+    "contradicted_assertions": "Contradicted assertions ↓",
+    "side_errors": "Side errors ↓",
     "macro_auroc": "AUROC (macro)",
     "macro_average_precision": "AP (macro)",
 }
 """The figures that have intervals and are compared, and what tables call them."""
+
+LESS_IS_BETTER = frozenset(
+    (
+        *("contradiction", "contradicted_assertions", "side_errors", "side_differences"),
+        *("macro_brier", "macro_calibration_error"),
+    )
+)
+
+
+def sign(metric: str) -> int:
+    """1 where more is better, -1 where less is.
+
+    >>> sign("bleu4"), sign("contradiction")
+    (1, -1)
+    """
+    return -1 if metric in LESS_IS_BETTER else 1
+
+
+def verdict(difference: Difference) -> str:
+    """What a difference says of its second system: better, worse, unclear; '' with no interval.
+
+    >>> verdict(Difference("contradiction", "one", "other", -0.2, -0.3, -0.1))
+    'better'
+    """
+    if math.isnan(difference.low):
+        return ""
+    if not difference.holds:
+        return "unclear"
+    return "better" if sign(difference.metric) * difference.value > 0 else "worse"
 
 
 class TextScores:
@@ -51,8 +93,12 @@ class TextScores:
         self.distinct = nlg.distinct_count(hypotheses, tokenize)
         self.empty = nlg.empty_count(hypotheses, tokenize)
         self.matrix: annotation.DiseaseMatrix | None = None
+        self.clinical: clinical.ClinicalCounts | None = None
+        if kind == "report":
+            self.clinical = clinical.count_labels(hypotheses, references)
         if kind == "annotation":
             self.matrix = annotation.disease_matrix(hypotheses, references)
+            self.slots = annotation.slot_counts(hypotheses, references)
 
     def figures(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Every figure under weights ``(R, N)``, ``(R,)`` each."""
@@ -68,6 +114,8 @@ class TextScores:
         values["exact"] = weights @ self.exact / total
         values["rouge_l"] = weights @ self.rouge / total
         values["length_ratio"] = classification.ratio(said, meant)
+        if self.clinical is not None:
+            values |= clinical.clinical_figures(self.clinical, weights)
         if self.matrix is not None:
             values |= annotation.summarise(
                 weights @ self.matrix.reference,
@@ -75,6 +123,10 @@ class TextScores:
                 weights @ (self.matrix.reference & self.matrix.hypothesis),
                 self.matrix.abnormal,
             )
+            for place, slot in enumerate(annotation.SLOTS):
+                compared, right, stated, stated_right = (weights @ self.slots[:, place]).T
+                values[f"slot_accuracy:{slot}"] = classification.ratio(right, compared)
+                values[f"slot_stated_accuracy:{slot}"] = classification.ratio(stated_right, stated)
         return values
 
 

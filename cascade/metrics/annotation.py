@@ -135,6 +135,31 @@ def disease_summary(hypotheses: Sequence[str], references: Sequence[str]) -> dic
     return {name: float(value) for name, value in figures.items()}
 
 
+SLOT_COUNTS = ("compared", "right", "stated", "stated_right")
+
+
+def slot_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
+    """What ``slot_scores`` sums, row by row, so that rows can be weighed.
+
+    Shape:
+        - output: ``(N, S, 4)`` of ``SLOTS`` and ``SLOT_COUNTS``
+
+    Raises:
+        ValueError: more hypotheses than references, or fewer.
+    """
+    if len(hypotheses) != len(references):
+        raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references")
+    counts = np.zeros((len(references), len(SLOTS), len(SLOT_COUNTS)))
+    for row, (hypothesis, reference) in enumerate(zip(hypotheses, references, strict=True)):
+        said, meant = mesh.annotation_slots(hypothesis), mesh.annotation_slots(reference)
+        for disease in sorted((said.keys() & meant.keys()) - {NORMAL}):
+            for place, slot in enumerate(SLOTS):
+                true = set(getattr(meant[disease], slot))
+                same = set(getattr(said[disease], slot)) == true
+                counts[row, place] += (1, same, bool(true), same and bool(true))
+    return counts
+
+
 def slot_scores(hypotheses: Sequence[str], references: Sequence[str]) -> pd.DataFrame:
     """Location, side and severity of the diseases that both texts name, each scored apart.
 
@@ -149,25 +174,9 @@ def slot_scores(hypotheses: Sequence[str], references: Sequence[str]) -> pd.Data
     Raises:
         ValueError: more hypotheses than references, or fewer.
     """
-    if len(hypotheses) != len(references):
-        raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references")
-    counts = dict.fromkeys(SLOTS, (0, 0, 0, 0))
-    for hypothesis, reference in zip(hypotheses, references, strict=True):
-        said, meant = mesh.annotation_slots(hypothesis), mesh.annotation_slots(reference)
-        for disease in sorted((said.keys() & meant.keys()) - {NORMAL}):
-            for slot in SLOTS:
-                true = set(getattr(meant[disease], slot))
-                same = set(getattr(said[disease], slot)) == true
-                compared, right, stated, stated_right = counts[slot]
-                counts[slot] = (
-                    compared + 1,
-                    right + same,
-                    stated + bool(true),
-                    stated_right + (same and bool(true)),
-                )
-    columns = ["compared", "right", "stated", "stated_right"]
-    table = pd.DataFrame.from_dict(counts, orient="index", columns=columns)
+    counts = slot_counts(hypotheses, references).sum(axis=0).astype(int)
+    table = pd.DataFrame(counts, index=pd.Index(SLOTS, name="slot"), columns=list(SLOT_COUNTS))
     table["accuracy"] = ratio(table["right"].to_numpy(), table["compared"].to_numpy())
     table["stated_accuracy"] = ratio(table["stated_right"].to_numpy(), table["stated"].to_numpy())
     order = ["compared", "right", "accuracy", "stated", "stated_right", "stated_accuracy"]
-    return table[order].rename_axis("slot")
+    return table[order]
