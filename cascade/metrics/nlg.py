@@ -4,7 +4,7 @@ Strings in, numbers out. Every score depends on how words are cut, so the tokeni
 and has a name (``TOKENIZERS``) that belongs beside each printed figure. A hypothesis without words
 is a wrong answer: it counts as zero in every mean and is never left out.
 
-METEOR and CIDEr are not run here.
+CIDEr, METEOR and sacreBLEU are in ``caption.py``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ ROUGE_BETA = 1.2
 """The weight of recall in ROUGE-L, as in pycocoevalcap."""
 
 _ANNOTATION_MARKS = str.maketrans("/;", "  ")
+_STOPS = re.compile(r"\.{2,}")
+_LIST_NUMBER = re.compile(r"(?:^|\.? )[1-5]\. ")
+_DROPPED = re.compile(r"""[.,:;?!"'*%^&_+<>=@()\[\]{}/\\]""")
 _REPORT_WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+(?:['’][^\W\d_]+)?")
 
 
@@ -57,10 +60,29 @@ def spaced_words(text: str) -> list[str]:
     return text.split()
 
 
+def words_and_stops(text: str) -> list[str]:
+    """As the field cuts Indiana University reports: small, and the end of a sentence is a word.
+
+    Other punctuation is dropped without parting words (``1.5`` becomes ``15``, ``isn't`` becomes
+    ``isnt``, a hyphen stays); so are the numbers 1 to 5 that begin the points of a list. This is
+    what R2Gen's cleaning of these reports comes to: of the 3,425 findings of the Open-i archive 12
+    are cut otherwise (R2Gen writes a second stop after an empty sentence, and glues "L1. A" to
+    "la").
+
+    >>> " ".join(words_and_stops("1. Heart size, normal. No air-space disease."))
+    'heart size normal . no air-space disease .'
+    """
+    text = _LIST_NUMBER.sub(". ", _STOPS.sub(".", text)).strip().lower()
+    sentences = [_DROPPED.sub("", sentence) for sentence in text.split(". ")]
+    words = [[*sentence.split(), "."] for sentence in sentences if sentence.split()]
+    return [word for sentence in words for word in sentence]
+
+
 TOKENIZERS: dict[str, Tokenizer] = {
     "annotation-words": annotation_words,
     "report-words": report_words,
     "white-space": spaced_words,
+    "words-and-stops": words_and_stops,
 }
 """The tokenisers by the names that tables print."""
 
@@ -264,6 +286,18 @@ def distinct_count(hypotheses: Sequence[str], tokenize: Tokenizer) -> int:
     2
     """
     return len({tuple(tokenize(hypothesis)) for hypothesis in hypotheses})
+
+
+def copied(hypotheses: Sequence[str], training: Sequence[str], tokenize: Tokenizer) -> np.ndarray:
+    """Which hypotheses stand word for word among the training reports, ``(N,)`` bool.
+
+    A text without a word is copied from nowhere.
+
+    >>> copied(["Clear lungs.", "clear lung"], ["Normal heart.", "clear lungs"], report_words)
+    array([ True, False])
+    """
+    known = {tuple(tokenize(text)) for text in training} - {()}
+    return np.array([tuple(tokenize(text)) in known for text in hypotheses], dtype=bool)
 
 
 def length_ratio(

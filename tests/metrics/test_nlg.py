@@ -32,6 +32,20 @@ def test_annotation_words_part_terms_and_pieces():
     )
 
 
+def test_words_and_stops_end_every_sentence_once():
+    text = "1. Heart size is 1.5 cm.. 2. Isn't (clear)\n 3. Air-space. . Done"
+    expected = "heart size is 15 cm . isnt clear . air-space . done ."
+    assert " ".join(nlg.words_and_stops(text)) == expected
+    assert nlg.words_and_stops(" . ") == []
+    assert " ".join(nlg.words_and_stops("At L1. A mass.")) == "at l1 . a mass ."
+
+
+def test_copied_word_for_word_by_the_words_alone():
+    training = ["Heart is normal.", "", "Lungs clear"]
+    hypotheses = ["heart is NORMAL", "heart is normal lungs clear", "", "Lungs; clear."]
+    assert nlg.copied(hypotheses, training, report_words).tolist() == [True, False, False, True]
+
+
 def test_corpus_bleu_by_hand():
     # Matches: 4 of 4 words and 2 of 3 pairs, 0 of 2 triples; lengths 4 and 6.
     scores = nlg.corpus_bleu(["a b c d"], ["a b x c d y"], spaced_words)
@@ -138,7 +152,7 @@ def test_where_no_order_matches_we_say_zero_and_pycocoevalcap_says_nearly_zero()
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("name", ["report-words", "white-space"])
+@pytest.mark.parametrize("name", ["report-words", "white-space", "words-and-stops"])
 def test_agrees_with_pycocoevalcap_on_the_openi_archive(real_data, name):
     tokenize = nlg.TOKENIZERS[name]
     studies = read_openi(real_data / "openi").studies
