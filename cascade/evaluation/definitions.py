@@ -11,9 +11,17 @@ HEADLINE = (
     "rouge_l",
     "macro_f1_abnormal",
     "macro_recall_abnormal",
+    "clin_micro_f1",
+    "clin_macro_f1_abnormal",
+    "clin5_micro_f1",
+    "contradiction",
+    "side_errors",
     "macro_auroc",
 )
-CHARTED = ("precision1", "bleu4", "exact", "rouge_l", "macro_f1_abnormal", "macro_auroc")
+CHARTED = (
+    *("precision1", "bleu4", "exact", "rouge_l"),
+    *("macro_f1_abnormal", "clin_macro_f1_abnormal", "macro_auroc"),
+)
 CHANCE = {"macro_auroc": 0.5}
 
 MEANINGS = {
@@ -25,6 +33,11 @@ MEANINGS = {
     "rouge_l": "longest common subsequence",
     "macro_f1_abnormal": "mean over the diseases, normal left out",
     "macro_recall_abnormal": "share of a disease's studies found, mean over the diseases",
+    "clin_micro_f1": "labels mined from both texts, normal among them: silence scores too",
+    "clin_macro_f1_abnormal": "mean over the mined findings, normal left out",
+    "clin5_micro_f1": "atelectasis, cardiomegaly, consolidation, edema and effusion",
+    "contradiction": "share of studies: a finding denied by one text and asserted by the other",
+    "side_errors": "left for right, of the findings that both texts put on a side; lower is better",
     "macro_auroc": "detection, mean over the labels",
 }
 """What a headline figure measures, in a few words."""
@@ -54,6 +67,25 @@ DEFINITIONS = (
         "Of the diseases that the hypothesis names against those that the reference names. Micro "
         "sums over diseases, macro averages over the diseases that some reference names; abnormal "
         "leaves out “normal”, which rewards silence.",
+    ),
+    (
+        "Clin precision, recall, F1",
+        "Of the labels (ChestX-ray14's) that the free-text miner reads as present in the "
+        "hypothesis against those in the reference; a doubt that leans towards a finding counts. "
+        "“Abnormal” leaves out normal; “abnormal studies” are those whose reference is not read as "
+        "normal; “of five” are atelectasis, cardiomegaly, consolidation, edema and effusion. "
+        "Macro averages over the labels that some reference asserts.",
+    ),
+    (
+        "Contradiction",
+        "Share of studies in which the hypothesis asserts a finding that the reference denies, or "
+        "denies one that it asserts; of assertions: among the findings of a study on which both "
+        "texts take a stand. Silence and doubt contradict nothing. Lower is better.",
+    ),
+    (
+        "Side errors",
+        "Of the findings of a study that both texts assert and put on a side: how many have no "
+        "side in common, left for right. Lower is better.",
     ),
     (
         "AUROC, AP",

@@ -25,6 +25,7 @@ from cascade.evaluation.definitions import CHANCE, CHARTED, DEFINITIONS, HEADLIN
 from cascade.evaluation.examples import choose_rows, example
 from cascade.evaluation.scoring import METRICS, Evaluation
 from cascade.evaluation.significance import Difference, Figure
+from cascade.evaluation.statistics import sign, verdict
 from cascade.evaluation.systems import System
 from cascade.metrics import classification
 
@@ -64,7 +65,7 @@ class _View:
             for system in self.trivial
             if not math.isnan(value := self.evaluation.figure(system.name, metric).value)
         ]
-        return max(scored, key=lambda pair: pair[0])[1] if scored else None
+        return max(scored, key=lambda pair: sign(metric) * pair[0])[1] if scored else None
 
     def headline(self) -> list[dict[str, Any]]:
         """Key figures of the main system beside the best trivial system and the one before it."""
@@ -136,17 +137,7 @@ class _View:
 
     def score_rows(self, metrics: Sequence[str], extra: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Table rows: a cell a metric, best of each marked; systems without any left out."""
-        best = {
-            metric: max(
-                (
-                    value
-                    for s in self.evaluation.systems
-                    if not math.isnan(value := self.evaluation.figure(s.name, metric).value)
-                ),
-                default=math.nan,
-            )
-            for metric in metrics
-        }
+        best = {metric: self.evaluation.best(metric) for metric in metrics}
         found = []
         for system in self.evaluation.systems:
             figures = [self.evaluation.figure(system.name, metric) for metric in metrics]
@@ -387,15 +378,11 @@ def interval_text(value: Figure) -> str:
 
 def difference_view(d: Difference) -> dict[str, Any]:
     """A difference for print: its text, interval, and verdict better, worse, unclear or ''."""
-    if math.isnan(d.low):
-        verdict = ""
-    else:
-        verdict = ("better" if d.value > 0 else "worse") if d.holds else "unclear"
     return {
         "difference": signed(d.value),
         "sort": d.value,
         "range": "" if math.isnan(d.low) else f"{signed(d.low)} to {signed(d.high)}",
-        "verdict": verdict,
+        "verdict": verdict(d),
     }
 
 

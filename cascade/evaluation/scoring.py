@@ -91,6 +91,12 @@ class Evaluation:
         """A figure, NaN where that system has none."""
         return self.figures[system].get(metric, Figure(math.nan))
 
+    def best(self, metric: str) -> float:
+        """The best value of any system: the highest, or lowest where less is better; or NaN."""
+        values = [self.figure(system.name, metric).value for system in self.systems]
+        defined = [sign(metric) * value for value in values if not math.isnan(value)]
+        return sign(metric) * max(defined, default=math.nan)
+
 
 def find_normal(rows: Rows, kind: Kind) -> np.ndarray | None:
     """Which rows are normal, ``(N,)`` bool: as told, else by the annotation, else by the truth."""

@@ -22,6 +22,8 @@ from cascade.evaluation.fingerprint import rows_sha256
 from cascade.evaluation.page import render_page
 from cascade.evaluation.predictions import evaluate_predictions, read_predictions
 from cascade.evaluation.scoring import METRICS, Evaluation, evaluate
+from cascade.evaluation.significance import Difference
+from cascade.evaluation.statistics import verdict
 from cascade.io.files import atomic_path, write_json, write_text
 
 __all__ = [
@@ -56,9 +58,12 @@ def report_table(evaluation: Evaluation) -> pd.DataFrame:
 
 def difference_table(evaluation: Evaluation) -> pd.DataFrame:
     """One row a comparison, as ``differences_table.csv``."""
-    columns = ["metric", "first", "second", "value", "low", "high", "holds"]
+    columns = ["metric", "first", "second", "value", "low", "high", "holds", "verdict"]
     return pd.DataFrame(
-        [{**dataclasses.asdict(d), "holds": d.holds} for d in evaluation.differences],
+        [
+            {**dataclasses.asdict(d), "holds": d.holds, "verdict": verdict(d)}
+            for d in evaluation.differences
+        ],
         columns=columns,
     )
 
@@ -93,6 +98,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
                 ("labels", evaluation.labels),
                 ("diseases", evaluation.diseases),
                 ("slots", evaluation.slots),
+                ("clinical", evaluation.clinical),
             )
         },
     }
@@ -130,7 +136,9 @@ def write_evaluation(
     directory = Path(directory)
     write_json(directory / "metrics.json", as_json(evaluation))
     written = [directory / "metrics.json"]
+    clinical = [("clinical", evaluation.clinical)] if len(evaluation.clinical) else []
     for name, table in (
+        *clinical,
         ("reports_table", report_table(evaluation)),
         ("labels_table", evaluation.labels),
         ("diseases_table", evaluation.diseases),
@@ -158,33 +166,43 @@ CONSOLE_METRICS = (
 )
 
 
-def console_tables(evaluation: Evaluation) -> list[Table]:
-    """Two compact tables for the terminal: systems beside trivial ones, and which differences hold.
+CLINICAL_METRICS = (
+    "clin_micro_f1",
+    "clin_macro_f1",
+    "clin_macro_f1_abnormal",
+    "clin5_micro_f1",
+    "contradiction",
+    "side_errors",
+)
 
-    The best figure of a column is bold; a column that no system has is left out.
+
+def console_tables(evaluation: Evaluation) -> list[Table]:
+    """Compact tables for the terminal: systems beside trivial ones, and which differences hold.
+
+    Free text has a table of clinical figures besides. The best figure of a column is bold; a column
+    that no system has is left out.
     """
     metrics = [m for m in CONSOLE_METRICS if _any_figure(evaluation, m)]
+    clinical = [m for m in CLINICAL_METRICS if _any_figure(evaluation, m)]
     meta = evaluation.meta
-    scores = Table(
-        title=f"{meta['studies']} studies of split {meta['split']}, {meta['patients']} patients",
-        caption=_caption(evaluation, metrics),
-        title_justify="left",
-        caption_justify="left",
-    )
+    title = f"{meta['studies']} studies of split {meta['split']}, {meta['patients']} patients"
+    tables = [_score_table(evaluation, metrics, title, _caption(evaluation, metrics))]
+    if clinical:
+        caption = (
+            "labels mined from both texts (docs/miner.md); abnormal: normal left out, which "
+            "rewards silence; ↓ lower is better"
+        )
+        tables.append(_score_table(evaluation, clinical, "What the reports say", caption))
+    shown = [d for d in evaluation.differences if d.metric in (*metrics, *clinical)]
+    return [*tables, _paired_table(shown)] if shown else tables
+
+
+def _score_table(evaluation: Evaluation, metrics: list[str], title: str, caption: str) -> Table:
+    scores = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     scores.add_column("system", overflow="fold")
     for metric in metrics:
         scores.add_column(METRICS[metric], justify="right")
-    best = {
-        metric: max(
-            (
-                value
-                for system in evaluation.systems
-                if not math.isnan(value := evaluation.figure(system.name, metric).value)
-            ),
-            default=math.nan,
-        )
-        for metric in metrics
-    }
+    best = {metric: evaluation.best(metric) for metric in metrics}
     for number, system in enumerate(evaluation.systems):
         cells = []
         for metric in metrics:
@@ -195,32 +213,27 @@ def console_tables(evaluation: Evaluation) -> list[Table]:
         ends = bool(following) and following[0].trivial and not system.trivial
         style = "dim" if system.trivial else None
         scores.add_row(escape(system.name), *cells, style=style, end_section=ends)
-    tables = [scores]
-    shown = [d for d in evaluation.differences if d.metric in metrics]
-    if shown:
-        paired = Table(title="Differences, by paired bootstrap over patients", title_justify="left")
-        for name in ("metric", "from", "to"):
-            paired.add_column(name, overflow="fold")
-        paired.add_column("difference", justify="right")
-        paired.add_column("95% interval", justify="right")
-        paired.add_column("holds")
-        for d in shown:
-            low_high = "" if math.isnan(d.low) else f"{d.low:+.3f} to {d.high:+.3f}"
-            holds = (
-                ""
-                if math.isnan(d.low)
-                else (("yes" if d.value > 0 else "yes, worse") if d.holds else "no")
-            )
-            paired.add_row(
-                METRICS[d.metric],
-                escape(d.first),
-                escape(d.second),
-                f"{d.value:+.3f}",
-                low_high,
-                holds,
-            )
-        tables.append(paired)
-    return tables
+    return scores
+
+
+def _paired_table(differences: list[Difference]) -> Table:
+    paired = Table(title="Differences, by paired bootstrap over patients", title_justify="left")
+    for name in ("metric", "from", "to"):
+        paired.add_column(name, overflow="fold")
+    paired.add_column("difference", justify="right")
+    paired.add_column("95% interval", justify="right")
+    paired.add_column("holds")
+    told = {"better": "yes", "worse": "yes, worse", "unclear": "no", "": ""}
+    for d in differences:
+        paired.add_row(
+            METRICS[d.metric],
+            escape(d.first),
+            escape(d.second),
+            f"{d.value:+.3f}",
+            "" if math.isnan(d.low) else f"{d.low:+.3f} to {d.high:+.3f}",
+            told[verdict(d)],
+        )
+    return paired
 
 
 def _caption(evaluation: Evaluation, metrics: list[str]) -> str:

@@ -151,8 +151,8 @@ def clinical_figures(counts: ClinicalCounts, weights: np.ndarray) -> dict[str, n
 
     ``clin_{micro,macro}_{precision,recall,f1}`` are over all labels and ``normal``; with the suffix
     ``_abnormal`` over the findings alone; ``_abnormal_studies`` over the findings, in the studies
-    whose reference is not normal; ``clin5_`` over the five common findings. Macro is the mean over
-    the labels that some reference asserts.
+    whose reference is not normal; ``clin5_`` over the five common findings; ``clin_f1:LABEL`` is
+    of one label. Macro is the mean over the labels that some reference asserts.
     """
     reference, hypothesis = counts.reference == PRESENT, counts.hypothesis == PRESENT
     hits = reference & hypothesis
@@ -171,6 +171,8 @@ def clinical_figures(counts: ClinicalCounts, weights: np.ndarray) -> dict[str, n
             for name, value in summary.items()
             if not name.endswith("_abnormal")
         }
+    each = ratio(2 * (weights @ hits), weights @ reference + weights @ hypothesis)
+    values |= {f"clin_f1:{name}": each[:, place] for place, name in enumerate(counts.names)}
     wrong = counts.false_findings | counts.false_denials
     values["contradiction"] = ratio(weights @ wrong.any(axis=1), weights.sum(axis=1))
     values["contradicted_assertions"] = ratio(
