@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from cascade.evaluation.captions import CaptionScores
 from cascade.evaluation.significance import Difference
 from cascade.metrics import annotation, calibration, classification, clinical, nlg
 
@@ -29,7 +30,12 @@ METRICS: dict[str, str] = {
     "bleu4": "BLEU-4",
     "exact": "Exact",
     "rouge_l": "ROUGE-L",
+    "meteor": "METEOR",
+    "cider": "CIDEr",
+    "cider_plain": "CIDEr plain",
+    "sacrebleu": "sacreBLEU",
     "length_ratio": "Length",
+    "copied": "Copied",
     "micro_f1_abnormal": "F1 abnormal (micro)",
     "macro_f1_abnormal": "F1 abnormal (macro)",
     "macro_recall_abnormal": "Recall abnormal (macro)",
@@ -48,6 +54,9 @@ METRICS: dict[str, str] = {
     "macro_average_precision": "AP (macro)",
 }
 """The figures that have intervals and are compared, and what tables call them."""
+
+NEITHER_IS_BETTER = frozenset(("length_ratio", "copied"))
+"""Figures that describe a system and do not rank it."""
 
 LESS_IS_BETTER = frozenset(
     (
@@ -92,6 +101,7 @@ class TextScores:
         self.exact = nlg.exact_matches(hypotheses, references, tokenize)
         self.distinct = nlg.distinct_count(hypotheses, tokenize)
         self.empty = nlg.empty_count(hypotheses, tokenize)
+        self.captions: CaptionScores | None = None
         self.matrix: annotation.DiseaseMatrix | None = None
         self.clinical: clinical.ClinicalCounts | None = None
         if kind == "report":
@@ -114,6 +124,8 @@ class TextScores:
         values["exact"] = weights @ self.exact / total
         values["rouge_l"] = weights @ self.rouge / total
         values["length_ratio"] = classification.ratio(said, meant)
+        if self.captions is not None:
+            values |= self.captions.figures(weights)
         if self.clinical is not None:
             values |= clinical.clinical_figures(self.clinical, weights)
         if self.matrix is not None:
