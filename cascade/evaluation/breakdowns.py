@@ -8,10 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascade.evaluation.significance import Figure
+from cascade.evaluation.significance import Figure, Statistic
 from cascade.evaluation.statistics import METRICS, Kind, TextScores
-from cascade.evaluation.systems import Rows, System
+from cascade.evaluation.systems import Rows, System, Training
+from cascade.labels import mesh
+from cascade.labels.table import NORMAL
 from cascade.metrics import annotation, classification, clinical
+from cascade.metrics.nlg import Tokenizer
+
+NORMAL_COLUMNS = (NORMAL, "no finding")
+SMALLEST_STRATUM = 5
+"""A label, view, number of findings or length of fewer studies makes no stratum of its own."""
+MOST_FINDINGS = 3
 
 
 def label_table(
@@ -82,6 +90,91 @@ def strata_table(
                 record |= {k: float(v[0]) for k, v in values.items() if k in METRICS}
             records.append(record)
     return pd.DataFrame(records)
+
+
+def finding_counts(rows: Rows, kind: Kind) -> np.ndarray | None:
+    """How many abnormal findings each study has, ``(N,)``, NaN where nothing is known of it.
+
+    As told, else the diseases of the annotation, else the labels that are 1; None where there is
+    neither.
+    """
+    if rows.findings is not None:
+        return np.asarray(rows.findings, dtype=float)
+    if kind == "annotation" and any(rows.references):
+        found = [set(mesh.annotation_diseases(text)) - {NORMAL} for text in rows.references]
+        told = np.array([bool(text) for text in rows.references])
+        return np.where(told, [float(len(names)) for names in found], np.nan)
+    abnormal = [name for name in rows.labels if name.lower() not in NORMAL_COLUMNS]
+    if rows.truth is None or not abnormal:
+        return None
+    truth = rows.truth[rows.labels].to_numpy(dtype=float)
+    count = (rows.truth[abnormal].to_numpy(dtype=float) == 1).sum(axis=1)
+    return np.where(classification.known(truth).any(axis=1), count.astype(float), np.nan)
+
+
+def subgroup_masks(
+    rows: Rows, kind: Kind, training: Training | None, tokenize: Tokenizer
+) -> dict[str, np.ndarray]:
+    """The strata besides normal and abnormal: ``KIND: NAME`` to ``(N,)`` bool.
+
+    Kinds: ``label`` (studies that carry it; they overlap), ``view`` (what was looked at),
+    ``findings`` (how many), ``length`` (of the reference, by the terciles of the training
+    reports' words, so that nothing is cut to fit the rows scored). Strata of fewer than
+    ``SMALLEST_STRATUM`` studies, and kinds that nothing is known of, are left out.
+    """
+    masks: dict[str, np.ndarray] = {}
+    if rows.truth is not None:
+        truth = rows.truth.to_numpy(dtype=float)
+        masks |= {f"label: {name}": truth[:, at] == 1 for at, name in enumerate(rows.labels)}
+    elif kind == "annotation":
+        matrix = annotation.disease_matrix(rows.references, rows.references)
+        masks |= {f"label: {name}": matrix.reference[:, at] for at, name in enumerate(matrix.names)}
+    if rows.views is not None:
+        views = np.asarray(rows.views, dtype=object)
+        masks |= {f"view: {name}": views == name for name in sorted(set(rows.views)) if name}
+    counts = finding_counts(rows, kind)
+    if counts is not None:
+        masks |= {f"findings: {number}": counts == number for number in range(MOST_FINDINGS)}
+        masks[f"findings: {MOST_FINDINGS}+"] = counts >= MOST_FINDINGS
+    texts = [] if training is None else [text for text in training.texts if text]
+    if texts and any(rows.references):
+        low, high = np.quantile([len(tokenize(text)) for text in texts], [1 / 3, 2 / 3])
+        words = np.array([len(tokenize(text)) for text in rows.references])
+        masks[f"length: short (to {low:.0f} words)"] = (words > 0) & (words <= low)
+        masks[f"length: middle (to {high:.0f} words)"] = (words > low) & (words <= high)
+        masks["length: long"] = words > high
+    return {name: mask for name, mask in masks.items() if mask.sum() >= SMALLEST_STRATUM}
+
+
+def subgroup_table(
+    statistics: Mapping[str, Statistic], masks: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    """One row a system and stratum: kind, stratum, studies, labels, and the figures of ``METRICS``.
+
+    ``labels`` counts those of the stratum that have an AUROC, over which its macro figures are
+    taken: among the carriers of a label that label has none.
+    """
+    if not masks:
+        return pd.DataFrame(columns=["system", "kind", "stratum", "studies", "labels"])
+    weights = np.stack(list(masks.values())).astype(float)
+    tables = []
+    for name, statistic in statistics.items():
+        values = statistic(weights)
+        ranked = [column for key, column in values.items() if key.startswith("auroc:")]
+        labels = sum((~np.isnan(column)).astype(int) for column in ranked) if ranked else 0
+        tables.append(
+            pd.DataFrame(
+                {
+                    "system": name,
+                    "kind": [stratum.partition(":")[0] for stratum in masks],
+                    "stratum": list(masks),
+                    "studies": weights.sum(axis=1).astype(int),
+                    "labels": labels,
+                    **{metric: values[metric] for metric in METRICS if metric in values},
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
 
 
 def disease_table(texts: Mapping[str, TextScores]) -> pd.DataFrame:

@@ -17,12 +17,24 @@ import pandas as pd
 from cascade.errors import InputError
 from cascade.evaluation import baselines
 from cascade.evaluation.breakdowns import (
+    NORMAL_COLUMNS,
     clinical_table,
     disease_table,
     label_notes,
     label_table,
     slot_table,
     strata_table,
+    subgroup_masks,
+    subgroup_table,
+)
+from cascade.evaluation.detection import (
+    OperatingScores,
+    curve_table,
+    operating_notes,
+    operating_scores,
+    operating_table,
+    paired_tests,
+    reliability_table,
 )
 from cascade.evaluation.significance import (
     CONFIDENCE,
@@ -42,7 +54,6 @@ from cascade.metrics import clinical, nlg
 
 TOKENIZER_OF_KIND = {"annotation": "annotation-words", "report": "report-words"}
 NOT_RUN = ("METEOR", "CIDEr")
-NORMAL_COLUMNS = (NORMAL, "no finding")
 
 COMPARED = tuple(name for name in METRICS if name != "length_ratio")
 """The metrics that have a better and a worse (``sign`` says which way)."""
@@ -60,7 +71,13 @@ class Evaluation:
         meta: split, studies, patients, seed, resamples, tokenizer, commit, ...
         figures: system -> metric -> ``Figure``; metrics of ``METRICS``, and distinct and empty.
         strata: one row a system and stratum (all, normal, abnormal).
+        subgroups: one row a system and further stratum, named ``KIND: NAME`` (label, view,
+            findings, length).
         labels: one row a system and label: positives, negatives, auroc with interval, ...
+        operating: one row a system, label and operating point; empty without validation answers.
+        calibration: one row a system, label and equal-mass bin: the reliability curve.
+        curves: one row a point of the ROC and PR curve of each system and label.
+        paired: McNemar's tests, one row a pair of systems and thing tested.
         diseases: one row a system and disease: support, written, hits, precision, recall, f1.
         slots: one row a system and slot: compared, right, accuracy.
         clinical: one row a system and mined label: support, written, hits, precision, recall, f1.
@@ -74,7 +91,12 @@ class Evaluation:
     meta: dict[str, Any]
     figures: dict[str, dict[str, Figure]]
     strata: pd.DataFrame
+    subgroups: pd.DataFrame
     labels: pd.DataFrame
+    operating: pd.DataFrame
+    calibration: pd.DataFrame
+    curves: pd.DataFrame
+    paired: pd.DataFrame
     diseases: pd.DataFrame
     slots: pd.DataFrame
     clinical: pd.DataFrame
@@ -148,7 +170,9 @@ def evaluate(
         notes.append("All studies are of one patient: intervals cannot be given.")
 
     texts, detectors = _statistics(rows, every, tokenizer, kind)
-    statistics = _merge(texts, detectors)
+    operating = operating_scores(rows, every, training)
+    notes.extend(operating_notes(rows, every, operating))
+    statistics = _merge(texts, detectors, operating)
     points = {name: draws.point(statistic) for name, statistic in statistics.items()}
     samples = {name: draws.samples(statistic) for name, statistic in statistics.items()}
     figures = {
@@ -186,7 +210,14 @@ def evaluate(
         },
         figures=figures,
         strata=strata_table(texts, normal, len(rows)),
+        subgroups=subgroup_table(
+            statistics, subgroup_masks(rows, kind, training, nlg.TOKENIZERS[tokenizer])
+        ),
         labels=labels,
+        operating=operating_table(every, operating, figures),
+        calibration=reliability_table(rows, every, draws),
+        curves=curve_table(rows, every),
+        paired=paired_tests(every, texts, operating, figures),
         diseases=disease_table(texts),
         slots=slot_table(rows, every, kind, figures),
         clinical=clinical_table(texts, figures),
@@ -217,7 +248,7 @@ def _check(
     for system in systems:
         system.check(rows)
     if training is not None:
-        training.check(rows)
+        training.check(rows, systems)
     return tokenizer
 
 
@@ -266,12 +297,14 @@ def _statistics(
 
 
 def _merge(
-    texts: dict[str, TextScores], detectors: dict[str, DetectionScores]
+    texts: dict[str, TextScores],
+    detectors: dict[str, DetectionScores],
+    operating: dict[str, OperatingScores],
 ) -> dict[str, Statistic]:
-    """One statistic a system, of its text and its probabilities."""
+    """One statistic a system, of its text, its probabilities and its decisions."""
 
     def joined(name: str) -> Statistic:
-        parts = [part[name] for part in (texts, detectors) if name in part]
+        parts = [part[name] for part in (texts, detectors, operating) if name in part]
 
         def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
             values: dict[str, np.ndarray] = {}

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cascade.evaluation.detection import curve_records
 from cascade.evaluation.fingerprint import rows_sha256
 from cascade.evaluation.page import render_page
 from cascade.evaluation.predictions import evaluate_predictions, read_predictions
@@ -68,6 +69,17 @@ def difference_table(evaluation: Evaluation) -> pd.DataFrame:
     )
 
 
+def strata_rows(evaluation: Evaluation) -> pd.DataFrame:
+    """All, normal and abnormal, then the further strata, as ``strata_table.csv``.
+
+    ``stratum`` of the latter is ``KIND: NAME``.
+    """
+    tables = [t for t in (evaluation.strata, evaluation.subgroups) if len(t)]
+    if not tables:
+        return evaluation.strata
+    return pd.concat([t.drop(columns="kind", errors="ignore") for t in tables], ignore_index=True)
+
+
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """Everything as plain values; null where a figure is undefined."""
     rows = evaluation.rows
@@ -94,13 +106,17 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
             name: [_plain(record) for record in table.to_dict(orient="records")]
             for name, table in (
                 ("differences", difference_table(evaluation)),
-                ("strata", evaluation.strata),
+                ("strata", strata_rows(evaluation)),
                 ("labels", evaluation.labels),
                 ("diseases", evaluation.diseases),
                 ("slots", evaluation.slots),
                 ("clinical", evaluation.clinical),
+                ("operating_points", evaluation.operating),
+                ("reliability", evaluation.calibration),
+                ("mcnemar", evaluation.paired),
             )
         },
+        "curves": _plain(curve_records(evaluation.curves)),
     }
 
 
@@ -143,8 +159,12 @@ def write_evaluation(
         ("labels_table", evaluation.labels),
         ("diseases_table", evaluation.diseases),
         ("slots_table", evaluation.slots),
-        ("strata_table", evaluation.strata),
+        ("strata_table", strata_rows(evaluation)),
         ("differences_table", difference_table(evaluation)),
+        ("operating_points", evaluation.operating),
+        ("reliability", evaluation.calibration),
+        ("curves", evaluation.curves),
+        ("mcnemar", evaluation.paired),
     ):
         path = directory / f"{name}.csv"
         with atomic_path(path) as partial:

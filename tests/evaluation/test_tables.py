@@ -119,7 +119,8 @@ def test_same_seed_same_figures(case):
 
 def test_files(evaluation, tmp_path):
     written = tables.write_evaluation(evaluation, tmp_path / "new" / "out")
-    names = ["metrics.json", *(f"{name}_table.csv" for name in TABLES), "index.html"]
+    detection = [f"{name}.csv" for name in ("operating_points", "reliability", "curves", "mcnemar")]
+    names = ["metrics.json", *(f"{name}_table.csv" for name in TABLES), *detection, "index.html"]
     assert [path.name for path in written] == names
     assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == sorted(names)
     text = written[0].read_text()
