@@ -209,6 +209,19 @@ def clinical_table(
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
+def clinical_notes(texts: Mapping[str, TextScores]) -> list[str]:
+    """A sentence on how many findings the side errors rest on, for free text."""
+    counts = {
+        name: int(text.clinical.sides_compared.sum())
+        for name, text in texts.items()
+        if text.clinical is not None
+    }
+    if not counts:
+        return []
+    told = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return [f"Findings that hypothesis and reference both put on a side: {told}."]
+
+
 def slot_table(
     rows: Rows,
     systems: Sequence[System],

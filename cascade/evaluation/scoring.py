@@ -18,6 +18,7 @@ from cascade.errors import InputError
 from cascade.evaluation import baselines
 from cascade.evaluation.breakdowns import (
     NORMAL_COLUMNS,
+    clinical_notes,
     clinical_table,
     disease_table,
     label_notes,
@@ -185,6 +186,7 @@ def evaluate(
 
     labels = label_table(rows, every, figures)
     notes.extend(label_notes(labels))
+    notes.extend(clinical_notes(texts))
     if any(text.empty for text in texts.values()):
         told = [f"{name} {text.empty}" for name, text in texts.items() if text.empty]
         notes.append(f"Empty hypotheses, each counted as zero: {', '.join(told)}.")

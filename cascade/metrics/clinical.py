@@ -152,7 +152,9 @@ def clinical_figures(counts: ClinicalCounts, weights: np.ndarray) -> dict[str, n
     ``clin_{micro,macro}_{precision,recall,f1}`` are over all labels and ``normal``; with the suffix
     ``_abnormal`` over the findings alone; ``_abnormal_studies`` over the findings, in the studies
     whose reference is not normal; ``clin5_`` over the five common findings; ``clin_f1:LABEL`` is
-    of one label. Macro is the mean over the labels that some reference asserts.
+    of one label. Macro is the mean over the labels that some reference asserts. ``contradiction``
+    is a share of studies, ``contradicted_assertions`` of the labels on which both texts take a
+    stand, ``side_errors`` and ``side_differences`` of the findings that both put on a side.
     """
     reference, hypothesis = counts.reference == PRESENT, counts.hypothesis == PRESENT
     hits = reference & hypothesis
