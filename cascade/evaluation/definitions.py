@@ -9,6 +9,8 @@ HEADLINE = (
     "bleu1",
     "bleu4",
     "rouge_l",
+    "meteor",
+    "cider",
     "macro_f1_abnormal",
     "macro_recall_abnormal",
     "clin_micro_f1",
@@ -31,6 +33,8 @@ MEANINGS = {
     "bleu4": "corpus BLEU up to four words, with brevity penalty",
     "exact": "share of studies written word for word",
     "rouge_l": "longest common subsequence",
+    "meteor": "words aligned by form, stem, synonym and paraphrase, recall first (METEOR 1.5)",
+    "cider": "n-grams weighed by how rare they are among the references scored; 0 to 10",
     "macro_f1_abnormal": "mean over the diseases, normal left out",
     "macro_recall_abnormal": "share of a disease's studies found, mean over the diseases",
     "clin_micro_f1": "labels mined from both texts, normal among them: silence scores too",
@@ -59,6 +63,27 @@ DEFINITIONS = (
     (
         "ROUGE-L",
         "F-score (beta 1.2) of the longest common subsequence of words, mean over studies.",
+    ),
+    (
+        "METEOR",
+        "METEOR 1.5, English, by the Java program that pycocoevalcap brings: its corpus figure, "
+        "which is worked out from sums over rows, not a mean of rows. -norm cuts the words again.",
+    ),
+    (
+        "CIDEr",
+        "As pycocoevalcap prints it (0 to 10): n-grams of one to four words, weighed by "
+        "log(studies / references that have it) among the references scored here, counted at most "
+        "as often as in the reference, another length penalised, which its authors call CIDEr-D; "
+        "mean over studies. “Plain” is their CIDEr: the cosine alone. Words are not stemmed.",
+    ),
+    (
+        "sacreBLEU",
+        "Corpus BLEU-4 on the texts as written by sacreBLEU, which has a tokeniser of its own and "
+        "smooths; 0 to 1 here, where sacreBLEU prints it times 100.",
+    ),
+    (
+        "Copied",
+        "The share of studies whose text stands word for word among the training reports.",
     ),
     ("Distinct", "How many different texts the system wrote over all studies."),
     ("Length", "Words written over words of the references."),
@@ -98,5 +123,4 @@ DEFINITIONS = (
         "A difference of two systems is worked out on the same draws (paired). It holds where its "
         "interval leaves out 0.",
     ),
-    ("Not run", "METEOR and CIDEr."),
 )

@@ -25,7 +25,7 @@ from cascade.evaluation.definitions import CHANCE, CHARTED, DEFINITIONS, HEADLIN
 from cascade.evaluation.examples import choose_rows, example
 from cascade.evaluation.scoring import METRICS, Evaluation
 from cascade.evaluation.significance import Difference, Figure
-from cascade.evaluation.statistics import sign, verdict
+from cascade.evaluation.statistics import NEITHER_IS_BETTER, sign, verdict
 from cascade.evaluation.systems import System
 from cascade.metrics import classification
 
@@ -148,7 +148,7 @@ class _View:
                     "sort": value.value,
                     "text": number(value.value),
                     "range": interval_text(value),
-                    "best": value.value == best[metric] and metric != "length_ratio",
+                    "best": value.value == best[metric] and metric not in NEITHER_IS_BETTER,
                 }
                 for metric, value in zip(metrics, figures, strict=True)
             ]
@@ -345,6 +345,18 @@ class _View:
             for row in rows
         ]
 
+    def tokenizers(self) -> str:
+        """How the words of each figure are cut, figures of one cut together."""
+        names: dict[str, list[str]] = {}
+        for name, cut in self.evaluation.meta.get("tokenizers", {}).items():
+            names.setdefault(cut, []).append(name)
+        return "; ".join(f"{', '.join(found)}: {cut}" for cut, found in names.items())
+
+    def not_run(self) -> list[tuple[str, str]]:
+        """A definition of what is not there, with the reasons, or none."""
+        told = [f"{n}: {reason}" for n, reason in self.evaluation.meta["not_run"].items()]
+        return [("Not run", f"{'. '.join(told)}.")] if told else []
+
     def meta(self) -> list[tuple[str, str]]:
         """Facts for the foot of the page."""
         known = self.evaluation.meta
@@ -358,7 +370,7 @@ class _View:
             "resamples": "Bootstrap resamples",
             "commit": "Commit",
         }
-        hidden = {*names, "kind", "confidence", "not_run"}
+        hidden = {*names, "kind", "confidence", "not_run", "tokenizers"}
         facts = [(names[k], known[k]) for k in names if known.get(k) is not None]
         facts += [
             (k.replace("_", " ").capitalize(), v) for k, v in known.items() if k not in hidden
@@ -412,11 +424,12 @@ def render_page(evaluation: Evaluation, *, show_ids: bool = False) -> str:
         show_ids: print study ids in the examples; by default the row of ``reports.csv`` (the first
             study is row 1) stands for the study.
     """
+    view = _View(evaluation, show_ids)
     return _template().render(
-        view=_View(evaluation, show_ids),
+        view=view,
         evaluation=evaluation,
         metric_names=METRICS,
         notice=cascade.RESEARCH_NOTICE,
-        definitions=DEFINITIONS,
+        definitions=[*DEFINITIONS, *view.not_run()],
         isnan=lambda value: isinstance(value, float) and math.isnan(value),
     )

@@ -12,6 +12,7 @@ from cascade.errors import InputError
 from cascade.evaluation.scoring import Evaluation, Kind, evaluate
 from cascade.evaluation.significance import RESAMPLES
 from cascade.evaluation.systems import Rows, System, Training
+from cascade.metrics.caption import METEOR_SECONDS
 
 COLUMNS = ("study_id", "reference", "hypothesis")
 
@@ -122,6 +123,8 @@ def evaluate_predictions(
     resamples: int = RESAMPLES,
     tokenizer: str | None = None,
     meta: Mapping[str, Any] | None = None,
+    meteor: str = "never",
+    meteor_seconds: float = METEOR_SECONDS,
 ) -> Evaluation:
     """Score a predictions table; an empty or missing hypothesis counts as zero and is counted.
 
@@ -136,6 +139,8 @@ def evaluate_predictions(
         resamples: as ``evaluate``.
         tokenizer: as ``evaluate``.
         meta: as ``evaluate``.
+        meteor: as ``evaluate``.
+        meteor_seconds: as ``evaluate``.
 
     Raises:
         InputError: as ``check_predictions``.
@@ -155,6 +160,8 @@ def evaluate_predictions(
         resamples=resamples,
         tokenizer=tokenizer,
         meta=meta,
+        meteor=meteor,
+        meteor_seconds=meteor_seconds,
     )
     if not by_patient:
         evaluation.notes.append(

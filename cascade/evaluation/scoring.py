@@ -28,6 +28,7 @@ from cascade.evaluation.breakdowns import (
     subgroup_masks,
     subgroup_table,
 )
+from cascade.evaluation.captions import Captions, caption_scores
 from cascade.evaluation.detection import (
     OperatingScores,
     curve_table,
@@ -47,16 +48,23 @@ from cascade.evaluation.significance import (
     difference,
     figure,
 )
-from cascade.evaluation.statistics import METRICS, DetectionScores, Kind, TextScores, sign
+from cascade.evaluation.statistics import (
+    METRICS,
+    NEITHER_IS_BETTER,
+    DetectionScores,
+    Kind,
+    TextScores,
+    sign,
+)
 from cascade.evaluation.systems import Rows, System, Training
 from cascade.labels import mesh
 from cascade.labels.table import NORMAL
 from cascade.metrics import clinical, nlg
+from cascade.metrics.caption import METEOR_SECONDS
 
 TOKENIZER_OF_KIND = {"annotation": "annotation-words", "report": "report-words"}
-NOT_RUN = ("METEOR", "CIDEr")
 
-COMPARED = tuple(name for name in METRICS if name != "length_ratio")
+COMPARED = tuple(name for name in METRICS if name not in NEITHER_IS_BETTER)
 """The metrics that have a better and a worse (``sign`` says which way)."""
 
 __all__ = ["COMPARED", "METRICS", "Evaluation", "Kind", "evaluate", "find_normal"]
@@ -144,6 +152,8 @@ def evaluate(
     resamples: int = RESAMPLES,
     tokenizer: str | None = None,
     meta: Mapping[str, Any] | None = None,
+    meteor: str = "never",
+    meteor_seconds: float = METEOR_SECONDS,
 ) -> Evaluation:
     """Score systems, and trivial ones beside them, on the same rows.
 
@@ -158,6 +168,8 @@ def evaluate(
         resamples: of the bootstrap; 0 for no intervals.
         tokenizer: a name of ``nlg.TOKENIZERS``; None for the kind's own.
         meta: more facts for the page and ``metrics.json``: commit, collection, command, ...
+        meteor: whether METEOR is run, which starts Java: "reports", "always" or "never".
+        meteor_seconds: how long it may take, all systems together.
 
     Raises:
         InputError: no system, two of one name, or one that does not answer these rows.
@@ -171,6 +183,17 @@ def evaluate(
         notes.append("All studies are of one patient: intervals cannot be given.")
 
     texts, detectors = _statistics(rows, every, tokenizer, kind)
+    captions = caption_scores(
+        {system.name: system.hypotheses for system in every if system.hypotheses is not None},
+        rows.references,
+        tokenizer,
+        None if training is None else training.texts,
+        kind=kind,
+        meteor=meteor,
+        meteor_seconds=meteor_seconds,
+    )
+    for name, text in texts.items():
+        text.captions = captions.scores[name]
     operating = operating_scores(rows, every, training)
     notes.extend(operating_notes(rows, every, operating))
     statistics = _merge(texts, detectors, operating)
@@ -207,7 +230,8 @@ def evaluate(
             "seed": seed,
             "resamples": draws.resamples,
             "confidence": CONFIDENCE,
-            "not_run": [*NOT_RUN, *(clinical.hub_not_run() if kind == "report" else ())],
+            "tokenizers": captions.tokenizers if texts else {},
+            "not_run": _not_run(captions, kind) if texts else {},
             **dict(meta or {}),
         },
         figures=figures,
@@ -226,6 +250,13 @@ def evaluate(
         differences=_differences(every, points, samples),
         notes=notes,
     )
+
+
+def _not_run(captions: Captions, kind: Kind) -> dict[str, str]:
+    """Figure -> why it is not there."""
+    told = clinical.hub_not_run() if kind == "report" else []
+    hub = dict(line.split(": ", 1) for line in told)
+    return {**captions.not_run, **hub}
 
 
 def _check(

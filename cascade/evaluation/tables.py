@@ -186,6 +186,9 @@ CONSOLE_METRICS = (
 )
 
 
+CAPTION_METRICS = ("rouge_l", "meteor", "cider", "sacrebleu")
+"""What free text is shown by besides."""
+
 CLINICAL_METRICS = (
     "clin_micro_f1",
     "clin_macro_f1",
@@ -202,7 +205,10 @@ def console_tables(evaluation: Evaluation) -> list[Table]:
     Free text has a table of clinical figures besides. The best figure of a column is bold; a column
     that no system has is left out.
     """
-    metrics = [m for m in CONSOLE_METRICS if _any_figure(evaluation, m)]
+    wanted = CONSOLE_METRICS
+    if evaluation.kind == "report":
+        wanted = tuple(m for m in wanted if m != "precision2") + CAPTION_METRICS
+    metrics = [m for m in wanted if _any_figure(evaluation, m)]
     clinical = [m for m in CLINICAL_METRICS if _any_figure(evaluation, m)]
     meta = evaluation.meta
     title = f"{meta['studies']} studies of split {meta['split']}, {meta['patients']} patients"
@@ -259,9 +265,11 @@ def _paired_table(differences: list[Difference]) -> Table:
 def _caption(evaluation: Evaluation, metrics: list[str]) -> str:
     if "exact" not in metrics:
         return "higher is better"
+    gone = evaluation.meta["not_run"].keys() & {"METEOR", "sacreBLEU"}
+    told = f"; not run: {', '.join(sorted(gone))}" if gone else ""
     return (
         f"tokeniser {evaluation.meta['tokenizer']}; P-n mean n-gram precision, "
-        "BLEU-n corpus BLEU, higher is better"
+        f"BLEU-n corpus BLEU, higher is better{told}"
     )
 
 

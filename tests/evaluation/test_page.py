@@ -40,7 +40,8 @@ def test_the_page_names_how_it_was_done(html):
     for text in ("annotation-words", "0123abc", "Seed", "Mean n-gram precision", "Corpus BLEU"):
         assert text in html
     assert "of best mean BLEU-1..4 on validation" in html
-    assert "METEOR and CIDEr" in html
+    assert "METEOR: left out (evaluate.meteor=never)" in html
+    assert "CIDEr: annotation-words; " in html
     assert "hernia" in html  # the label without a positive is named
 
 
