@@ -61,6 +61,16 @@ def small_pictures(records: StudyRecords, cache: ImageCache) -> np.ndarray:
     return small[:, 0].numpy()
 
 
+def view_names(context: Context, records: StudyRecords) -> list[str]:
+    """What was looked at of each study: ``frontal``, ``frontal and lateral``, ``unknown``."""
+    images = context.collection.images
+    view_of = dict(zip(images["image_id"], images["view"], strict=True))
+    view_of_row = {row: view_of.get(name, "unknown") for name, row in context.cache.rows.items()}
+    return [
+        " and ".join(dict.fromkeys(view_of_row[row] for row in rows)) for rows in records.image_rows
+    ]
+
+
 def assess(
     context: Context,
     table: LabelTable,
@@ -106,12 +116,24 @@ def assess(
         if set(reader.diseases) != set(table.diseases):
             raise InputError(f"{path} was trained on other labels than this label table's")
         found, probabilities, drafts = read_records(reader, datasets[split], batch, device, name)
-        systems.append(System(name, drafts, probabilities[reader.diseases]))
+        val_found, val_probabilities = found, probabilities
+        if split != "val":  # what thresholds are chosen on
+            val_found, val_probabilities, _ = read_records(
+                reader, datasets["val"], batch, device, f"{name}, validation studies"
+            )
+        systems.append(
+            System(
+                name,
+                drafts,
+                probabilities[reader.diseases],
+                val_probabilities=val_probabilities[reader.diseases],
+            )
+        )
         write_predictions(
             out / "predictions" / name.replace(" ", "-"), scored, drafts, probabilities
         )
         if path == list(bundles.values())[-1]:
-            features[split] = found
+            features[split], features["val"] = found, val_found
             features["train"] = read_records(
                 reader, datasets["train"], batch, device, f"{name}, training studies"
             )[0]
@@ -126,7 +148,13 @@ def assess(
         return np.asarray(context.cache.pixels[scored.image_rows[index][0]], dtype=np.float32) / 255
 
     rows = Rows(
-        scored.study_ids, scored.patient_ids, scored.texts, truth(split), split=split, image=image
+        scored.study_ids,
+        scored.patient_ids,
+        scored.texts,
+        truth(split),
+        split=split,
+        image=image,
+        views=view_names(context, scored),
     )
     training = Training(
         texts=rows_of["train"].texts,
@@ -136,6 +164,9 @@ def assess(
         features=features["train"],
         test_pixels=small_pictures(scored, context.cache),
         test_features=features[split],
+        val_labels=truth("val"),
+        val_pixels=small_pictures(rows_of["val"], context.cache),
+        val_features=features["val"],
     )
     evaluation = evaluate(
         rows,
