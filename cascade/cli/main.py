@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "relabel": "a run and its collection -> the next round's label table",
     "run": "the whole cascade: classify, generate, relabel, repeat",
     "evaluate": "scores beside the trivial baselines, and a page to look at",
+    "compare": "runs, evaluations or a sweep -> one leaderboard, and a page to look at",
     "annotate": "a folder or zip of radiographs and a model -> draft annotations",
 }
 
@@ -96,7 +97,7 @@ def dispatch(arguments: Sequence[str]) -> int:
         print(f"{module.HELP.strip()}\n\n{SHARED_HELP}\n{RESEARCH_NOTICE}")
         return 0
     try:
-        rest = arrange(rest)
+        rest = arrange(rest, getattr(module, "POSITIONAL", None))
     except InputError as error:
         return _fail(str(error), error.exit_status)
     return run_guarded(command, rest, module.run)
@@ -118,14 +119,20 @@ _FLAGS = {
 """Hydra's options that make sense here, and whether a value follows."""
 
 
-def arrange(words: Sequence[str]) -> list[str]:
+def arrange(words: Sequence[str], positional: str | None = None) -> list[str]:
     """The options first, then the settings: Hydra refuses settings on both sides of ``-m``.
+
+    Args:
+        words: of the command line, after the command.
+        positional: the setting that words without ``=`` are a list for, of a command that has one.
 
     >>> arrange(["seed=1,2", "-m", "out=x"])
     ['-m', 'seed=1,2', 'out=x']
+    >>> arrange(["a b", "metric=bleu4", "c"], "runs")
+    ['metric=bleu4', "runs=['a b','c']"]
 
     Raises:
-        InputError: an option that does not exist.
+        InputError: an option that does not exist; a setting given twice over.
     """
     options, settings = [], []
     rest = iter(words)
@@ -140,7 +147,21 @@ def arrange(words: Sequence[str]) -> list[str]:
         else:
             hint = f"{word.lstrip('-')}" if equals else f"{word.lstrip('-')}=VALUE"
             raise InputError(f"unknown option {word!r}: settings are given without dashes, {hint}")
+    if positional is not None:
+        settings = _gather(settings, positional)
     return options + settings
+
+
+def _gather(settings: Sequence[str], key: str) -> list[str]:
+    """Words without ``=``, and those that are there on disk, as one list for Hydra."""
+    bare = [w for w in settings if w[:1] not in "+~" and ("=" not in w or os.path.exists(w))]
+    kept = [word for word in settings if word not in bare]
+    if not bare:
+        return kept
+    if any(word.startswith(f"{key}=") for word in kept):
+        raise InputError(f"give the folders as words or as {key}=[A,B], not both")
+    quoted = (word.replace("\\", "\\\\").replace("'", "\\'") for word in bare)
+    return [*kept, f"{key}=[{','.join(chr(39) + word + chr(39) for word in quoted)}]"]
 
 
 def run_guarded(command: str, rest: list[str], run: Callable[[DictConfig], Any]) -> int:

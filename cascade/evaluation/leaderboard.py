@@ -13,33 +13,33 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from cascade.errors import InputError
-from cascade.evaluation.leaderboard_differences import Answers, Comparison, compare, resample
+from cascade.evaluation.leaderboard_differences import (
+    DETECTION,
+    Answers,
+    Comparison,
+    compare,
+    resample,
+)
 from cascade.evaluation.seeds import spread
 from cascade.evaluation.significance import RESAMPLES, Difference, Figure
-from cascade.evaluation.statistics import METRICS
+from cascade.evaluation.statistics import METRICS, NEITHER_IS_BETTER, sign, verdict
 
-LESS_IS_BETTER = frozenset({"macro_brier", "macro_calibration_error", "empty"})
 NAMES = METRICS | {
-    "macro_brier": "Brier (macro)",
-    "macro_calibration_error": "Calibration error (macro)",
+    "macro_brier": "Brier (macro) ↓",
+    "macro_calibration_error": "Calibration error (macro) ↓",
+    "validation_bleu": "Validation BLEU (mean of 1 to 4)",
+    "validation_auroc": "Validation AUROC (macro)",
     "empty": "Empty",
     "distinct": "Distinct",
 }
-NOT_RANKED = {
-    "length_ratio": "it is best near 1",
-    "distinct": "more different texts are not better ones",
-}
+NOT_RANKED = NEITHER_IS_BETTER | {"empty", "distinct"}
 DEFAULTS = {
     "annotation": ("macro_f1_abnormal", "macro_auroc"),
-    "report": ("bleu4", "macro_auroc"),
+    "report": ("clin_macro_f1_abnormal", "bleu4", "macro_auroc"),
 }
-"""By kind of text, the metric that ranks where none is named. Always writing "normal" scores well on
-most figures, and nothing on the first."""
-DETECTION = ("macro_auroc", "macro_average_precision", "macro_brier", "macro_calibration_error")
-"""Metrics that also ask for the same labels of the rows."""
+"""By kind of text, the metric that ranks where none is named: the first that every run has. Always
+writing "normal" scores well on most figures, and nothing on the first of these."""
 COSTS = {
     "parameters": "parameters",
     "training_seconds": "training, s",
@@ -194,11 +194,6 @@ def name_of(metric: str) -> str:
     return NAMES.get(metric, metric.replace("_", " "))
 
 
-def sign(metric: str) -> int:
-    """1 where more is better, -1 where less is."""
-    return -1 if metric in LESS_IS_BETTER else 1
-
-
 def find_metric(name: str, known: Sequence[str]) -> str:
     """The metric of a name as people write it.
 
@@ -211,7 +206,9 @@ def find_metric(name: str, known: Sequence[str]) -> str:
     wanted = name.strip().lower().replace("-", "_")
     for candidate in (wanted, f"macro_{wanted}", wanted.replace("_", "")):
         if candidate in NOT_RANKED:
-            raise InputError(f"metric={name}: cannot be ranked by, {NOT_RANKED[candidate]}")
+            raise InputError(
+                f"metric={name}: it describes a system, neither more nor less of it is better"
+            )
         if candidate in known:
             return candidate
     choices = ", ".join(m for m in known if m not in NOT_RANKED)
@@ -267,9 +264,7 @@ def _describe(rows: RowsKey) -> str:
     return f"{rows.studies} {studies} of {rows.split}, {rows.kind}, {rows.tokenizer}, {known}"
 
 
-def _divide(
-    entries: Sequence[Entry], wanted: str | None
-) -> list[tuple[RowsKey, str, list[Entry]]]:
+def _divide(entries: Sequence[Entry], wanted: str | None) -> list[tuple[RowsKey, str, list[Entry]]]:
     """Entries by rows; where labels are what is ranked, by these too."""
     by_rows: dict[RowsKey, list[Entry]] = {}
     for entry in entries:
@@ -277,9 +272,7 @@ def _divide(
         by_rows.setdefault(entry.rows, []).append(entry)
     parts = []
     for rows, members in by_rows.items():
-        had = {m for entry in members for m, f in entry.figures.items() if f.value == f.value}
-        usual = DEFAULTS.get(rows.kind, DEFAULTS["report"])
-        metric = wanted or next((m for m in usual if m in had), usual[0])
+        metric = wanted or _usual_metric(rows.kind, members)
         if metric in DETECTION:
             by_labels: dict[str, list[Entry]] = {}
             for entry in members:
@@ -288,6 +281,16 @@ def _divide(
         else:
             parts.append((rows, metric, members))
     return parts
+
+
+def _usual_metric(kind: str, members: Sequence[Entry]) -> str:
+    usual = DEFAULTS.get(kind, DEFAULTS["report"])
+    had = [{m for m, f in entry.figures.items() if not math.isnan(f.value)} for entry in members]
+    for metrics in (set.intersection(*had), set.union(*had)):
+        found = next((metric for metric in usual if metric in metrics), None)
+        if found is not None:
+            return found
+    return usual[0]
 
 
 def differing_settings(entries: Sequence[Entry]) -> list[str]:
@@ -333,7 +336,7 @@ def _group(
         twin = next((e for e in found if e.seed == entry.seed), None)
         if twin is not None:
             notes.append(
-                f"{entry.name} has the settings and the seed of {twin.name}: only the latter counts."
+                f"{entry.name} has the settings and the seed of {twin.name}, which alone counts."
             )
             continue
         found.append(entry)
@@ -362,9 +365,7 @@ def _configuration(entries: list[Entry], differing: Sequence[str]) -> Configurat
         figures = [e.figures.get(metric, Figure(math.nan)) for e in entries]
         over = spread([figure.value for figure in figures])
         deviation[metric] = over.sd
-        scores[metric] = (
-            Figure(over.mean, over.low, over.high) if len(entries) > 1 else figures[0]
-        )
+        scores[metric] = Figure(over.mean, over.low, over.high) if len(entries) > 1 else figures[0]
     cost = {}
     for name in COSTS:
         values = [entry.cost[name] for entry in entries if name in entry.cost]
@@ -390,16 +391,18 @@ def _best_trivial(members: Sequence[Entry]) -> dict[str, tuple[str, float]]:
 
 def _test_against_trivial(configuration: Configuration, metric: str) -> None:
     tests = [entry.tests[metric] for entry in configuration.entries if metric in entry.tests]
+    trivial = [figures for entry in configuration.entries for figures in entry.trivial.values()]
     if len(tests) < configuration.seeds:
-        configuration.tested = "not tested"
+        configuration.tested = "not tested" if any(metric in c for c in trivial) else ""
         return
-    better = sum(test.holds and test.value > 0 for test in tests)
-    worse = sum(test.holds and test.value < 0 for test in tests)
+    told = [verdict(test) for test in tests]
+    better, worse = told.count("better"), told.count("worse")
     total = len(tests)
     configuration.against_trivial = {better: "better", worse: "worse"}.get(total, "unclear")
-    most = worse if worse > better else better
-    told = "worse" if worse > better else "better"
-    configuration.tested = "" if total == 1 else f"{told} in {most} of {total} seeds"
+    if total > 1 and configuration.against_trivial == "unclear":
+        configuration.tested = f"{better} better, {worse} worse of {total} seeds"
+    elif total > 1:
+        configuration.tested = f"in each of {total} seeds"
 
 
 def _compare_with_first(
@@ -421,17 +424,15 @@ def _compare_with_first(
         seed,
     )
     for configuration in ranked[1:]:
-        configuration.first = compare(
-            metric,
-            *(
-                (
-                    c.score(metric),
-                    [e.figures.get(metric, Figure(math.nan)).value for e in c.entries],
-                    [samples.draws.get(e.name) for e in c.entries],
-                )
-                for c in (ranked[0], configuration)
-            ),
+        leader, other = (
+            (
+                c.score(metric),
+                [e.figures.get(metric, Figure(math.nan)).value for e in c.entries],
+                [samples.draws.get(e.name) for e in c.entries],
+            )
+            for c in (ranked[0], configuration)
         )
+        configuration.first = compare(leader, other)
     group.notes += samples.notes
 
 
@@ -442,7 +443,12 @@ def _add_notes(group: Group, members: Sequence[Entry]) -> None:
             "evaluate again with this version to compare with others."
         )
     ranked = [c for c in group.configurations if c.rank is not None]
-    if group.trivial.get(group.metric) is None:
+    if group.metric.startswith("validation"):
+        group.notes.append(
+            f"{name_of(group.metric)} is what each training states of its own validation studies; "
+            "whether these were the same is not checked, and no trivial system has it."
+        )
+    elif group.trivial.get(group.metric) is None:
         group.notes.append(f"No trivial system has {name_of(group.metric)} on these rows.")
     if len(ranked) > 1 and any(c.seeds == 1 for c in ranked):
         group.notes.append(
@@ -455,14 +461,6 @@ def _add_notes(group: Group, members: Sequence[Entry]) -> None:
             "The runs were scored against different labels: AUROC, AP, Brier and calibration error "
             "of one row are not those of another. metric=auroc makes a table for each."
         )
-
-
-def settings_table(group: Group, keys: Sequence[str]) -> pd.DataFrame:
-    """One row a ranked configuration: settings and score; for charts."""
-    ranked = [c for c in group.configurations if c.rank is not None]
-    return pd.DataFrame(
-        [{key: c.settings.get(key) for key in keys} for c in ranked], columns=list(keys)
-    )
 
 
 def first_of(group: Group) -> Configuration | None:

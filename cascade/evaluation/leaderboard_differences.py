@@ -1,4 +1,4 @@
-"""Whether one configuration beats another: paired over rows where predictions allow, and over seeds.
+"""Whether one configuration beats another: over paired rows where predictions allow, over seeds.
 
 The paired bootstrap draws patients and says whether the difference would stay with other patients;
 with several seeds a Welch interval says whether it would stay with another training. Where both are
@@ -25,7 +25,8 @@ from cascade.evaluation.significance import (
 )
 from cascade.evaluation.statistics import DetectionScores, TextScores
 
-RESAMPLED_DETECTION = ("macro_auroc", "macro_average_precision")
+DETECTION = ("macro_auroc", "macro_average_precision", "macro_brier", "macro_calibration_error")
+"""Metrics of the label probabilities; they ask for the same labels of the rows."""
 TOLERANCE = 1e-5
 """``metrics.json`` keeps six digits; a figure farther off was worked out of something else."""
 
@@ -77,24 +78,27 @@ class Comparison:
 
     Attributes:
         value: the difference of the means.
-        low, high: the interval that decides: paired over patients, or else over seeds; NaN where
-            there is neither.
-        holds: whether the difference is one.
+        rows: its interval over patients, paired; NaN without paired rows.
+        seeds: its interval over seeds; NaN where either has one seed.
+        holds: whether every interval there is leaves out 0.
         basis: what that rests on, for print.
-        paired: whether the rows were paired.
     """
 
     value: float
-    low: float
-    high: float
+    rows: tuple[float, float]
+    seeds: tuple[float, float]
     holds: bool
     basis: str
-    paired: bool
+
+    @property
+    def paired(self) -> bool:
+        """Whether the rows were paired."""
+        return not math.isnan(self.rows[0])
 
 
 @dataclasses.dataclass
 class Samples:
-    """``draws``: by entry the metric under every resample, all under the same; ``notes``: why not."""
+    """By entry the metric under every resample, the same for all; and why some have none."""
 
     draws: dict[str, np.ndarray]
     notes: list[str]
@@ -159,7 +163,7 @@ def resample(
 
 def _statistic(answers: Answers, metric: str, kind: str, tokenizer: str) -> Statistic | None:
     """The metric alone as a function of weights; None where the answers do not give it."""
-    if metric in RESAMPLED_DETECTION:
+    if metric in DETECTION:
         if answers.truth is None or answers.probabilities is None:
             return None
         names = [str(name) for name in answers.truth.columns]
@@ -183,46 +187,49 @@ def _statistic(answers: Answers, metric: str, kind: str, tokenizer: str) -> Stat
 
 _KINDS: dict[str, Any] = {"annotation": "annotation", "report": "report"}
 
+_NONE = (math.nan, math.nan)
+
 Side = tuple[Figure, Sequence[float], Sequence["np.ndarray | None"]]
 """A configuration's pooled score, its value by seed, and the samples by seed."""
 
 
-def compare(metric: str, first: Side, second: Side) -> Comparison:
-    """``second - first``.
+def compare(first: Side, second: Side) -> Comparison:
+    """``second - first``; ``first`` is the leader.
 
-    Args:
-        metric: for the record.
-        first: the leader.
-        second: another.
+    >>> seeds = [0.5, 0.6, 0.7], [0.1, 0.2, 0.3]
+    >>> sides = [(Figure(sum(values) / 3), values, [None] * 3) for values in seeds]
+    >>> found = compare(*sides)
+    >>> round(found.value, 3), found.holds, found.basis
+    (-0.4, True, 'not paired: over seeds')
     """
     (score, values, draws), (other, other_values, other_draws) = first, second
     value = other.value - score.value
     several = min(_count(values), _count(other_values)) > 1
-    seeds = _welch(other_values, values) if several else (math.nan, math.nan)
-    drawn = [d for d in draws if d is not None]
-    other_drawn = [d for d in other_draws if d is not None]
-    if drawn and other_drawn and len(drawn) + len(other_drawn) == len(draws) + len(other_draws):
-        low, high = interval(np.mean(other_drawn, axis=0) - np.mean(drawn, axis=0))
-        holds = _leaves_out_zero(low, high)
-        if several:
-            holds = holds and _leaves_out_zero(*seeds)
-            return Comparison(value, low, high, holds, "paired rows, and over seeds", True)
-        return Comparison(value, low, high, holds, "paired rows, one seed", True)
+    seeds = _welch(other_values, values) if several else _NONE
+    every = [*draws, *other_draws]
+    if every and all(d is not None for d in every):
+        one, two = (
+            np.mean([d for d in side if d is not None], axis=0) for side in (draws, other_draws)
+        )
+        rows = interval(two - one)
+        holds = _leaves_out_zero(rows) and (not several or _leaves_out_zero(seeds))
+        basis = "paired rows, and over seeds" if several else "paired rows, one seed"
+        return Comparison(value, rows, seeds, holds, basis)
     if several:
-        return Comparison(value, *seeds, _leaves_out_zero(*seeds), "not paired: over seeds", False)
+        return Comparison(value, _NONE, seeds, _leaves_out_zero(seeds), "not paired: over seeds")
+    if math.isnan(score.low) or math.isnan(other.low):
+        return Comparison(value, _NONE, _NONE, False, "not paired, no interval")
     apart = other.high < score.low or score.high < other.low
     told = "apart" if apart else "overlap"
-    return Comparison(
-        value, math.nan, math.nan, bool(apart), f"not paired: intervals {told}", False
-    )
+    return Comparison(value, _NONE, _NONE, apart, f"not paired: intervals {told}")
 
 
 def _count(values: Sequence[float]) -> int:
     return sum(not math.isnan(value) for value in values)
 
 
-def _leaves_out_zero(low: float, high: float) -> bool:
-    return bool(low > 0 or high < 0)
+def _leaves_out_zero(ends: tuple[float, float]) -> bool:
+    return ends[0] > 0 or ends[1] < 0
 
 
 def _welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
