@@ -106,6 +106,8 @@ RULES: dict[str, Rule] = {
     "generator.smoothing": _SHARE,
     "generator.width": _ONE,
     "generator.length_penalty": Rule(least=None),
+    "evaluate.meteor": Rule(choices=("reports", "always", "never")),
+    "evaluate.meteor_seconds": Rule(above=0),
     "relabel.rule": Rule(choices=("count", "paper")),
     "relabel.cases_per_cluster": _ONE,
     "relabel.min_cluster": _ONE,
