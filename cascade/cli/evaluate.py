@@ -85,6 +85,8 @@ def _score_file(settings: dict[str, Any]) -> Any:
         kind=settings["kind"],
         seed=int(settings["seed"]),
         resamples=int(settings["evaluate"]["resamples"]),
+        meteor=str(settings["evaluate"]["meteor"]),
+        meteor_seconds=float(settings["evaluate"]["meteor_seconds"]),
     )
 
 

@@ -205,7 +205,7 @@ def console_tables(evaluation: Evaluation) -> list[Table]:
     Free text has a table of clinical figures besides. The best figure of a column is bold; a column
     that no system has is left out.
     """
-    wanted = CONSOLE_METRICS
+    wanted: tuple[str, ...] = CONSOLE_METRICS
     if evaluation.kind == "report":
         wanted = tuple(m for m in wanted if m != "precision2") + CAPTION_METRICS
     metrics = [m for m in wanted if _any_figure(evaluation, m)]

@@ -20,6 +20,7 @@ from cascade.evaluation.tables import write_evaluation
 from cascade.inference.bundle import read_bundle
 from cascade.io.files import atomic_path
 from cascade.labels.table import LabelTable, disease_owners
+from cascade.models.heads import probabilities as label_probabilities
 from cascade.models.reader import Reader
 from cascade.pipeline.collecting import current_commit
 from cascade.pipeline.progress import progress_bar
@@ -137,6 +138,7 @@ def assess(
             features["train"] = read_records(
                 reader, datasets["train"], batch, device, f"{name}, training studies"
             )[0]
+            systems += image_withheld(name, reader, features["train"], len(scored))
 
     def truth(name: str) -> pd.DataFrame:
         merged = disease_truth(
@@ -175,6 +177,8 @@ def assess(
         kind="annotation" if settings["generator"]["target"] == "annotation" else "report",
         seed=int(settings["seed"]),
         resamples=int(options["resamples"]),
+        meteor=str(options["meteor"]),
+        meteor_seconds=float(options["meteor_seconds"]),
         meta={
             "data": context.collection.info.get("source", "unknown"),
             "training studies": len(rows_of["train"]),
@@ -184,6 +188,35 @@ def assess(
     )
     write_evaluation(evaluation, out, show_ids=bool(options["show_ids"]))
     return evaluation
+
+
+@torch.no_grad()
+def image_withheld(name: str, reader: Reader, features: np.ndarray, count: int) -> list[System]:
+    """The trained decoder that is shown no image: what it writes of the mean training feature.
+
+    Args:
+        name: of the system whose decoder it is.
+        reader: that system's.
+        features: ``(M, D)``, the training studies' pooled features.
+        count: how many studies are scored; all get the same text.
+
+    Returns:
+        One trivial system, or none where the reader has no decoder.
+    """
+    if reader.decoder is None or reader.vocabulary is None:
+        return []
+    mean = torch.from_numpy(features.mean(axis=0, keepdims=True))
+    scores = label_probabilities(reader.classifier.classify(mean), reader.exclusive)
+    draft = reader.vocabulary.decode(reader.draft(mean, scores).tokens[0])
+    return [
+        System(
+            f"image withheld ({name})",
+            [draft] * count,
+            trivial=True,
+            note=f"The decoder of {name}, given the mean feature of the training studies for every "
+            "study: what its image adds is the difference to this.",
+        )
+    ]
 
 
 def _written(records: StudyRecords) -> StudyRecords:
