@@ -239,9 +239,12 @@ def _welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, floa
     >>> round(low, 3), round(high, 3)
     (0.173, 0.627)
     """
-    one, other = ([v for v in values if not math.isnan(v)] for values in (first, second))
-    value = float(np.mean(one) - np.mean(other))
-    if np.ptp(one) == 0 and np.ptp(other) == 0:  # runs that do not scatter at all
+    one, other = (np.array([v for v in values if not math.isnan(v)]) for values in (first, second))
+    value = float(one.mean() - other.mean())
+    parts = [float(side.var(ddof=1)) / len(side) for side in (one, other)]
+    if sum(parts) == 0:  # runs that do not scatter at all
         return value, value
-    found = stats.ttest_ind(one, other, equal_var=False).confidence_interval(CONFIDENCE)
-    return float(found.low), float(found.high)
+    counts = (len(one) - 1, len(other) - 1)
+    free = sum(parts) ** 2 / sum(p**2 / n for p, n in zip(parts, counts, strict=True))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, free)) * math.sqrt(sum(parts))
+    return value - reach, value + reach

@@ -69,7 +69,11 @@ def leaderboard_table(board: Leaderboard) -> pd.DataFrame:
         records.append(told | {key: settings.get(key) for key in board.differing} | entry.cost)
     columns = ["table", "rank", "status", "configuration", *board.differing, "seeds", "runs"]
     columns += ["reason", "split", "studies", "rows", "metric"]
-    table = pd.DataFrame(records)
+    table = pd.DataFrame(records, columns=list(dict.fromkeys(k for r in records for k in r)))
+    for key in board.differing:  # whole numbers stay whole beside what lacks the setting
+        values = [record.get(key) for record in records]
+        texts = [setting_text(v) if isinstance(v, list | bool) else v for v in values]
+        table[key] = pd.Series(texts, dtype=object)
     rest = [column for column in table.columns if column not in columns]
     costs = [name for name in COSTS if name in rest]
     table = table.reindex(columns=[*columns, *(c for c in rest if c not in costs), *costs])
