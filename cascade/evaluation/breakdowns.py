@@ -138,7 +138,8 @@ def subgroup_masks(
         masks[f"findings: {MOST_FINDINGS}+"] = counts >= MOST_FINDINGS
     texts = [] if training is None else [text for text in training.texts if text]
     if texts and any(rows.references):
-        low, high = np.quantile([len(tokenize(text)) for text in texts], [1 / 3, 2 / 3])
+        lengths = [len(tokenize(text)) for text in texts]
+        low, high = np.quantile(lengths, [1 / 3, 2 / 3], method="inverted_cdf")  # whole words
         words = np.array([len(tokenize(text)) for text in rows.references])
         masks[f"length: short (to {low:.0f} words)"] = (words > 0) & (words <= low)
         masks[f"length: middle (to {high:.0f} words)"] = (words > low) & (words <= high)

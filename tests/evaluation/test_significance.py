@@ -85,3 +85,25 @@ def test_undefined_resamples_are_passed_over():
     assert s.interval(np.array([np.nan, 1.0, 1.0])) == (1.0, 1.0)
     assert all(math.isnan(end) for end in s.interval(np.array([np.nan])))
     assert math.isnan(s.figure(float("nan"), np.array([1.0])).low)
+
+
+def test_mcnemar_by_hand():
+    first = np.array([True, True, True, False, False, False])
+    second = np.array([True, False, False, False, False, True])
+    found = s.mcnemar(first, second)
+    assert (found.both, found.first_only, found.second_only, found.neither) == (1, 2, 1, 2)
+    # Three rows that they disagree on: a split as uneven as 2 to 1 is certain.
+    assert found.p == 1.0
+    assert s.mcnemar(np.ones(8, bool), np.zeros(8, bool)).p == pytest.approx(2 / 2**8)
+
+
+def test_systems_that_never_disagree_do_not_differ():
+    assert s.mcnemar(np.ones(3, bool), np.ones(3, bool)).p == 1.0
+    with pytest.raises(ValueError, match="3 rows of the first system, 2 of the second"):
+        s.mcnemar(np.ones(3, bool), np.ones(2, bool))
+
+
+def test_p_values_are_corrected_for_their_number():
+    # The k-th smallest of three times 3 / k, never falling.
+    assert s.adjusted([0.03, 0.01, 0.5]) == pytest.approx([0.045, 0.03, 0.5])
+    assert s.adjusted([]) == []
