@@ -254,9 +254,7 @@ def evaluate(
 
 def _not_run(captions: Captions, kind: Kind) -> dict[str, str]:
     """Figure -> why it is not there."""
-    told = clinical.hub_not_run() if kind == "report" else []
-    hub = dict(line.split(": ", 1) for line in told)
-    return {**captions.not_run, **hub}
+    return {**captions.not_run, **(clinical.hub_not_run() if kind == "report" else {})}
 
 
 def _check(

@@ -213,16 +213,16 @@ def label_scores(counts: ClinicalCounts) -> pd.DataFrame:
     )
 
 
-def hub_not_run() -> list[str]:
-    """What is not run because it needs weights of a hub, one line each that says what is missing.
+def hub_not_run() -> dict[str, str]:
+    """What is not run because it needs weights of a hub, and what of each is missing.
 
     Nothing is ever downloaded: where a package is there, its metric still needs its weights.
     """
-    told = []
+    told = {}
     for package, (module, what) in _HUB.items():
         if importlib.util.find_spec(module) is None:
             missing = f"the package {package} (pip install {package}) and weights from a hub"
         else:
             missing = f"weights from a hub ({package} is installed: run it on the same file)"
-        told.append(f"{what}: needs {missing}; Cascade downloads nothing")
+        told[what] = f"needs {missing}; Cascade downloads nothing"
     return told
