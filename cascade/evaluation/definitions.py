@@ -115,7 +115,23 @@ DEFINITIONS = (
     (
         "AUROC, AP",
         "Area under the ROC curve and average precision of the label probabilities. Uncertain and "
-        "unknown truth is left out; a label without a positive or a negative enters no mean.",
+        "unknown truth is left out; a label without a positive or a negative enters no mean. "
+        "A detector that knows nothing has AUROC 0.5 and an AP of the share of positives.",
+    ),
+    (
+        "Brier, calibration error",
+        "Mean squared error of the probability; mean gap between probability and share of "
+        "positives in ten bins of equal mass. 0 is best.",
+    ),
+    (
+        "Operating points",
+        "Sensitivity, specificity, precision and F1 at a threshold that was chosen on the "
+        "validation studies, for the best F1, for a sensitivity or for a specificity of 0.95.",
+    ),
+    (
+        "McNemar",
+        "Exact two-sided test of the studies on which just one of two systems is right: exact "
+        "match, and each label at its best-F1 threshold, corrected for the number of labels.",
     ),
     (
         "Intervals",
