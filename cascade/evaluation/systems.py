@@ -14,6 +14,7 @@ import pandas as pd
 from cascade.errors import InputError
 
 ImageOf = Callable[[int], np.ndarray | None]
+SaliencyOf = Callable[[int, str], np.ndarray | None]
 
 
 @dataclasses.dataclass
@@ -28,6 +29,8 @@ class Rows:
             (or no column) where detection is not scored.
         split: the name of the split, for the page.
         image: the radiograph of row ``i``, float32 ``(H, W)`` in [0, 1], or None; for the page.
+        saliency: where the main system's score of a label (a column of ``truth``) is sensitive in
+            ``image(i)``: float ``(H, W)`` in [0, 1], or None; asked of the page's examples alone.
         normal: ``(N,)`` bool, for the strata; None to find it from the text or the truth.
         views: ``N`` names of what was looked at ("frontal", "frontal and lateral"), for the strata;
             an empty one is in no stratum.
@@ -41,6 +44,7 @@ class Rows:
     truth: pd.DataFrame | None = None
     split: str = "test"
     image: ImageOf | None = None
+    saliency: SaliencyOf | None = None
     normal: np.ndarray | None = None
     views: Sequence[str] | None = None
     findings: np.ndarray | None = None

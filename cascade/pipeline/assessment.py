@@ -15,13 +15,14 @@ from cascade.data.datasets import StudyDataset, StudyRecords
 from cascade.data.transforms import to_unit
 from cascade.errors import InputError
 from cascade.evaluation.scoring import Evaluation, evaluate
-from cascade.evaluation.systems import Rows, System, Training
+from cascade.evaluation.systems import Rows, SaliencyOf, System, Training
 from cascade.evaluation.tables import write_evaluation
 from cascade.inference.bundle import read_bundle
 from cascade.io.files import atomic_path
 from cascade.labels.table import LabelTable, disease_owners
 from cascade.models.heads import probabilities as label_probabilities
 from cascade.models.reader import Reader
+from cascade.models.saliency import grad_cam
 from cascade.pipeline.collecting import current_commit
 from cascade.pipeline.progress import progress_bar
 from cascade.pipeline.stages import Context
@@ -156,6 +157,7 @@ def assess(
         truth(split),
         split=split,
         image=image,
+        saliency=saliency_of(reader, datasets[split]),
         views=view_names(context, scored),
     )
     training = Training(
@@ -188,6 +190,25 @@ def assess(
     )
     write_evaluation(evaluation, out, show_ids=bool(options["show_ids"]))
     return evaluation
+
+
+def saliency_of(reader: Reader, dataset: StudyDataset) -> SaliencyOf:
+    """Grad-CAM of a disease's likeliest label in the first image of a study, when asked for."""
+
+    def saliency(index: int, disease: str) -> np.ndarray | None:
+        place = reader.diseases.index(disease)
+        batch = dataset[index]
+        images = to_unit(batch.images[batch.views])
+        with torch.no_grad():
+            logits = reader.classifier(images.unsqueeze(0), batch.views[batch.views].unsqueeze(0))
+        owned = [at for at, owner in enumerate(reader.owners) if owner == place]
+        if not owned:
+            return None
+        label = max(owned, key=lambda at: float(logits[0, at]))
+        maps = grad_cam(reader.classifier, images, label)
+        return None if maps is None else maps[0].numpy()
+
+    return saliency
 
 
 @torch.no_grad()

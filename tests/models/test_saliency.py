@@ -1,0 +1,90 @@
+"""Saliency of a network whose maps are known: two channels, a mean and a linear head."""
+
+import pytest
+import torch
+from torch import nn
+
+from cascade.models.encoders import Encoder, create_encoder
+from cascade.models.heads import StudyClassifier
+from cascade.models.saliency import class_activation, grad_cam
+
+
+class LeftAndRight(nn.Module):
+    """Two channels: the image's left half, and its right half."""
+
+    def forward(self, images):
+        left, right = images.clone(), images.clone()
+        left[..., images.shape[-1] // 2 :] = 0
+        right[..., : images.shape[-1] // 2] = 0
+        return torch.cat([left, right], dim=1)
+
+
+def halves(pool=2):
+    """Labels: "left" (raised by the left half), "right", and one that both lower."""
+    stages = [LeftAndRight(), nn.AvgPool2d(pool)]
+    encoder = Encoder(stages, 2, rgb=False, mean=[0.0], std=[1.0])
+    classifier = StudyClassifier(encoder, 3).eval()
+    with torch.no_grad():
+        classifier.head.weight.copy_(torch.tensor([[2.0, -1.0], [0.0, 1.0], [-1.0, -1.0]]))
+        classifier.head.bias.zero_()
+    return classifier
+
+
+def test_weights_are_mean_gradients_and_what_lowers_the_score_is_cut():
+    maps = torch.tensor([[[[1.0, 2.0]], [[4.0, 1.0]]]])
+    gradients = torch.tensor([[[[0.0, 2.0]], [[-0.5, -0.5]]]])  # means 1 and -0.5
+    assert class_activation(maps, gradients).tolist() == [[[0.0, 1.5]]]
+
+
+def test_a_linear_network_gives_its_known_map():
+    image = torch.zeros(1, 1, 4, 4)
+    image[0, 0, :2, :2] = 1.0  # upper left; left is worth 2 for label 0
+    image[0, 0, 2:, :2] = 0.5
+    image[0, 0, :, 2:] = 1.0  # the right half lowers it
+    # Without enlargement the map is the feature map's: (2, 2), 2 * [[1, .5]] over the maximum.
+    found = grad_cam(halves(pool=1), image, 0)
+    assert found.shape == (1, 4, 4)
+    assert found[0].tolist() == [
+        [1.0, 1.0, 0.0, 0.0],
+        [1.0, 1.0, 0.0, 0.0],
+        [0.5, 0.5, 0.0, 0.0],
+        [0.5, 0.5, 0.0, 0.0],
+    ]
+    right = grad_cam(halves(pool=1), image, 1)[0]
+    assert right[:, :2].max() == 0
+    assert right[:, 2:].min() == 1
+
+
+def test_a_coarse_map_is_enlarged_to_the_image():
+    image = torch.zeros(1, 1, 8, 8)
+    image[..., :4] = 1.0
+    found = grad_cam(halves(pool=4), image, 0)[0]
+    assert found.shape == (8, 8)
+    assert found[:, 0].min() == 1
+    assert found[:, 7].max() == 0
+    assert (found.diff(dim=1) <= 0).all()
+
+
+def test_nothing_raises_the_score():
+    assert grad_cam(halves(), torch.ones(1, 1, 4, 4), 2).max() == 0
+
+
+def test_views_share_one_scale():
+    images = torch.zeros(2, 1, 4, 4)
+    images[0, 0, :, :2], images[1, 0, :, :2] = 1.0, 0.25
+    found = grad_cam(halves(pool=1), images, 0)
+    assert found.amax(dim=(1, 2)).tolist() == [1.0, 0.25]
+
+
+def test_a_single_place_has_no_map():
+    assert grad_cam(halves(pool=4), torch.ones(1, 1, 4, 4), 0) is None
+
+
+@pytest.mark.parametrize("name", ["tiny", "nin"])
+def test_of_a_real_encoder_nothing_is_left_behind(name):
+    classifier = StudyClassifier(create_encoder(name), 3).eval()
+    with torch.no_grad():  # as whoever reads studies in bulk calls it
+        found = grad_cam(classifier, torch.rand(2, 1, 96, 96), 1)
+    assert found.shape == (2, 96, 96)
+    assert 0 <= found.min() <= found.max() <= 1
+    assert all(p.grad is None for p in classifier.parameters())
