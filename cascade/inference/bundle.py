@@ -20,7 +20,7 @@ from cascade.errors import InputError
 from cascade.io.files import atomic_directory, read_json, write_json, write_text
 from cascade.labels.table import labels_from_json
 from cascade.models.decoders import create_decoder
-from cascade.models.encoders import create_encoder
+from cascade.models.encoders import TRAINING_OPTIONS, create_encoder
 from cascade.models.heads import StudyClassifier
 from cascade.models.reader import Reader
 from cascade.models.suitability import Suitability
@@ -60,7 +60,7 @@ def write_bundle(
     config: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "program_version": __version__,
-        "encoder": {k: v for k, v in encoder.items() if k not in ("weights", "unfreeze")},
+        "encoder": {k: v for k, v in encoder.items() if k not in TRAINING_OPTIONS},
         "decoder": dict(decoder) if decoder is not None else None,
         "target": target,
         "exclusive": reader.exclusive,
@@ -71,7 +71,7 @@ def write_bundle(
         "suitability_components": (
             len(reader.suitability.components) if reader.suitability is not None else None
         ),
-        "facts": dict(facts),
+        "facts": {**facts, "encoder weights": reader.classifier.encoder.origin},
     }
     with atomic_directory(directory) as partial:
         tensors = {name: tensor.contiguous() for name, tensor in reader.state_dict().items()}
@@ -160,6 +160,7 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
         labels = labels_from_json(named["labels"])
         vocabulary = Vocabulary.from_json(words) if words is not None else None
         encoder = create_encoder(**config["encoder"])
+        encoder.origin = config.get("facts", {}).get("encoder weights", "unknown")
         decoder = None
         if config["decoder"] is not None and vocabulary is not None:
             decoder = create_decoder(

@@ -9,10 +9,10 @@ from cascade.models.encoders import Encoder
 
 
 class StudyClassifier(nn.Module):
-    """Encoder, average pooling over the map and over the study's views, linear scores.
+    """Encoder, its pooled vector averaged over the study's views, linear scores.
 
     Attributes:
-        encoder: the CNN.
+        encoder: the network without its head.
         head: linear, ``D -> K``.
 
     Shape:
@@ -33,7 +33,7 @@ class StudyClassifier(nn.Module):
         """Pooled features of each study, the mean over its views."""
         batch, places = views.shape
         flat = views.flatten()
-        pooled = self.encoder(images.flatten(0, 1)[flat]).mean(dim=(2, 3))
+        pooled = self.encoder.pool(self.encoder(images.flatten(0, 1)[flat]))
         if places == 1:
             return pooled
         spread = pooled.new_zeros(batch * places, pooled.shape[1])
