@@ -1,9 +1,10 @@
-"""Callbacks of our own: the run's ``metrics.csv``, whole at any moment and unbroken by a resume."""
+"""Callbacks of our own, unbroken by a resume: the run's ``metrics.csv``, gradual unfreezing."""
 
 from __future__ import annotations
 
 import csv
 import io
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import pytorch_lightning as pl
 import torch
 
 from cascade.io.files import write_text
+from cascade.models.encoders import Encoder
+
+log = logging.getLogger(__name__)
 
 
 class MetricsFile(pl.Callback):
@@ -65,3 +69,41 @@ class MetricsFile(pl.Callback):
         writer.writeheader()
         writer.writerows(self.rows)
         return buffer.getvalue()
+
+
+class GradualUnfreezing(pl.Callback):
+    """Opens the encoder stage by stage, the last one first.
+
+    The head trains alone for ``every`` epochs, then one more stage opens every ``every`` epochs,
+    down to the stages that were open when training began. What is open depends on the epoch alone,
+    so a resumed run goes on as if it had not stopped.
+    """
+
+    def __init__(self, encoder: Encoder, every: int) -> None:
+        """Take the depth to reach from the encoder as it stands.
+
+        Args:
+            encoder: of the module that is trained; its optimizer is made before any stage closes.
+            every: epochs, 1 or more.
+        """
+        self.encoder, self.every, self.depth = encoder, every, encoder.open_stages
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open what this epoch trains."""
+        count = min(self.depth, trainer.current_epoch // self.every)
+        if count != self.encoder.open_stages or not trainer.current_epoch:
+            log.info("epoch %d trains the head and %d stages", trainer.current_epoch, count)
+        self.encoder.unfreeze(count)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the encoder as open as it came, and say so if its depth was never reached."""
+        reached = max(trainer.current_epoch - 1, 0) // self.every
+        if reached < self.depth:
+            log.warning(
+                "encoder.gradual=%d opened %d of %d stages in %d epochs",
+                self.every,
+                reached,
+                self.depth,
+                trainer.current_epoch,
+            )
+        self.encoder.unfreeze(self.depth)

@@ -14,7 +14,7 @@ from cascade.data.datasets import Batch
 from cascade.metrics.classification import auroc, macro
 from cascade.models.heads import StudyClassifier, disease_probabilities, probabilities
 from cascade.models.losses import label_loss
-from cascade.training.optimizers import create_optimizer
+from cascade.training.optimizers import create_optimizer, layer_groups
 
 
 class ClassifierModule(pl.LightningModule):
@@ -37,7 +37,8 @@ class ClassifierModule(pl.LightningModule):
             network: trained in place.
             exclusive: softmax or sigmoid.
             owners: of ``disease_owners``.
-            optimizer: arguments of ``create_optimizer``.
+            optimizer: arguments of ``create_optimizer``, and ``layer_decay`` of
+                ``layer_groups``.
         """
         super().__init__()
         self.save_hyperparameters(ignore=["network"])
@@ -89,7 +90,9 @@ class ClassifierModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """By name, over the parameters that are open."""
         steps = int(self.trainer.estimated_stepping_batches)
-        return create_optimizer(self.network.parameters(), steps, **self.optimizer)
+        arguments = dict(self.optimizer)
+        groups = layer_groups(self.network, float(arguments.pop("layer_decay", 1.0)))
+        return create_optimizer(groups, steps, **arguments)
 
 
 def disease_truth(labels: Tensor, owners: list[int], num_diseases: int) -> Tensor:

@@ -10,7 +10,7 @@ import logging
 import math
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,11 @@ from cascade.errors import CascadeError, InputError
 from cascade.labels.table import NORMAL, LabelTable, disease_owners
 from cascade.metrics.nlg import annotation_words, report_words
 from cascade.models.decoders import create_decoder
-from cascade.models.encoders import create_encoder, load_weights
+from cascade.models.encoders import TRAINING_OPTIONS, create_encoder, load_weights
 from cascade.models.heads import StudyClassifier, probabilities
 from cascade.models.reader import Reader
 from cascade.models.suitability import Suitability
-from cascade.training.callbacks import MetricsFile
+from cascade.training.callbacks import GradualUnfreezing, MetricsFile
 from cascade.training.classifier import ClassifierModule
 from cascade.training.report_generator import (
     FeatureDataModule,
@@ -49,24 +49,20 @@ Progress = Callable[[int, int], None]
 
 
 def create_classifier(encoder: Settings, num_labels: int, dropout: float) -> StudyClassifier:
-    """A classifier from settings: ``name``, ``weights`` (a local file), ``unfreeze``, arguments.
+    """A classifier from settings: ``name``, ``weights``, ``unfreeze``, ``gradual``, arguments.
 
     Raises:
         InputError: unknown name, a weight file that does not fit, a depth that does not exist.
     """
-    arguments = dict(encoder)
-    weights, depth = arguments.pop("weights", None), arguments.pop("unfreeze", None)
+    arguments = {key: encoder[key] for key in encoder if key not in TRAINING_OPTIONS}
+    weights = encoder.get("weights")
     try:
         network = create_encoder(arguments.pop("name"), **arguments)
         if weights is not None:
             report = load_weights(network, weights)
-            log.info(
-                "encoder weights: %d tensors loaded, %d left random, %d of the file unused",
-                report.loaded,
-                len(report.missing),
-                len(report.unused),
-            )
-        network.unfreeze(depth)
+            level = logging.WARNING if report.missing else logging.INFO
+            log.log(level, "encoder weights: %s", report.summary())
+        network.unfreeze(encoder.get("unfreeze"))
     except (TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -103,6 +99,7 @@ def _train(
     settings: Settings,
     epochs: int,
     monitor: str,
+    callbacks: Sequence[Callback] = (),
 ) -> float:
     """Run Lightning, resume where a checkpoint lies, load the best epoch; returns its score."""
     checkpoints = directory / "checkpoints"
@@ -122,7 +119,7 @@ def _train(
         dict(settings["trainer"]),
         max_epochs=epochs,
         default_root_dir=str(directory),
-        callbacks=[*extra, MetricsFile(directory / "metrics.csv"), keep],
+        callbacks=[*extra, *callbacks, MetricsFile(directory / "metrics.csv"), keep],
         logger=instantiate(logger, save_dir=str(directory)) if logger else False,
         num_sanity_val_steps=0,
         enable_model_summary=False,
@@ -214,8 +211,10 @@ def fit_classifier(
         network, table.exclusive, disease_owners(table.labels), options["optimizer"]
     )
     epochs = int(options["epochs"] if start_from is None else options["next_epochs"])
+    every = settings["encoder"].get("gradual")
+    gradual = [GradualUnfreezing(network.encoder, int(every))] if every is not None else []
     with _quiet_lightning():
-        score = _train(module, data, Path(directory), settings, epochs, "val/auroc")
+        score = _train(module, data, Path(directory), settings, epochs, "val/auroc", gradual)
     network.eval()
     suitability = Suitability.fit(_first_pictures(learn), _first_pictures(select))
     return Reader(network, table.labels, table.exclusive, suitability=suitability), score

@@ -1,9 +1,13 @@
 import csv
 from types import SimpleNamespace
 
+import pytest
 import torch
 
-from cascade.training.callbacks import MetricsFile
+from cascade.models.encoders import create_encoder
+from cascade.training.callbacks import GradualUnfreezing, MetricsFile
+from cascade.training.classifier import ClassifierModule
+from cascade.training.fit import fit_classifier
 
 
 def epoch(metrics, number, **values):
@@ -60,3 +64,67 @@ def test_a_sanity_check_is_no_epoch(tmp_path):
     metrics.on_validation_epoch_end(SimpleNamespace(sanity_checking=True), None)
     metrics.on_train_epoch_end(SimpleNamespace(callback_metrics={}, is_global_zero=True), None)
     assert not (tmp_path / "metrics.csv").exists()
+
+
+class Killed(Exception):
+    pass
+
+
+def gradually(directory, tiny, settings, kill_at=None):
+    """Fit with one more stage an epoch; returns the reader and the open stages of each epoch."""
+    settings["encoder"].update(gradual=1, unfreeze=2)
+    settings["classifier"].update(epochs=4, dropout=0.0, augment=None)
+    opened = []
+    original = ClassifierModule.training_step
+
+    def step(self, batch, index):
+        if self.current_epoch == kill_at:
+            raise Killed
+        encoder = self.network.encoder
+        if index == 0:
+            trains = [module.training for module in encoder.stages]
+            opens = [all(p.requires_grad for p in stage.parameters()) for stage in encoder.stages]
+            assert trains == opens
+            opened.append(opens.count(True))
+        return original(self, batch, index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClassifierModule, "training_step", step)
+        reader, _ = fit_classifier(
+            directory, tiny.train, tiny.val, tiny.cache, tiny.table, settings
+        )
+    return reader, opened
+
+
+def test_one_more_stage_opens_every_so_many_epochs(tiny, settings, tmp_path):
+    reader, opened = gradually(tmp_path, tiny, settings)
+    assert opened == [0, 1, 2, 2]
+    assert reader.classifier.encoder.open_stages == 2
+
+
+def test_gradual_unfreezing_survives_a_kill(tiny, settings, tmp_path):
+    settings["classifier"]["optimizer"]["layer_decay"] = 0.5
+    whole, _ = gradually(tmp_path / "whole", tiny, settings)
+    with pytest.raises(Killed):
+        gradually(tmp_path / "killed", tiny, settings, kill_at=2)
+    resumed, opened = gradually(tmp_path / "killed", tiny, settings)
+    assert opened == [2, 2]
+    expected = whole.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in resumed.state_dict().items())
+
+
+def test_a_depth_that_was_never_reached_is_said(tiny, settings, tmp_path, caplog):
+    settings["encoder"]["gradual"] = 5
+    fit_classifier(tmp_path, tiny.train, tiny.val, tiny.cache, tiny.table, settings)
+    assert "encoder.gradual=5 opened 0 of 4 stages in 2 epochs" in caplog.text
+
+
+def test_gradual_is_an_epoch_count_of_the_encoder_alone():
+    encoder = create_encoder("tiny", width=4)
+    encoder.unfreeze(3)
+    callback = GradualUnfreezing(encoder, 2)
+    opened = []
+    for number in range(8):
+        callback.on_train_epoch_start(SimpleNamespace(current_epoch=number), None)
+        opened.append(encoder.open_stages)
+    assert opened == [0, 0, 1, 1, 2, 2, 3, 3]

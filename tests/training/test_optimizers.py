@@ -3,7 +3,9 @@ import torch
 from torch import nn
 
 from cascade.errors import InputError
-from cascade.training.optimizers import create_optimizer, create_schedule
+from cascade.models.encoders import create_encoder
+from cascade.models.heads import StudyClassifier
+from cascade.training.optimizers import create_optimizer, create_schedule, layer_groups
 
 
 def parameters(count=1):
@@ -83,3 +85,52 @@ def test_nothing_to_train():
 def test_an_unknown_schedule_alone():
     with pytest.raises(InputError, match="unknown schedule"):
         create_schedule(torch.optim.SGD(parameters(), lr=1.0), "x", 0, 1)
+
+
+def staged():
+    """Four stages and a head."""
+    return StudyClassifier(create_encoder("tiny", width=4), 2)
+
+
+def rate_of(optimizer, parameter):
+    return next(
+        group["lr"]
+        for group in optimizer.param_groups
+        if any(parameter is held for held in group["params"])
+    )
+
+
+def test_the_rate_falls_with_the_distance_from_the_head():
+    network = staged()
+    groups = layer_groups(network, 0.5)
+    made = create_optimizer(groups, 4, "sgd", "linear", 0.0, lr=0.8)
+    optimizer = made["optimizer"]
+    assert rate_of(optimizer, network.head.weight) == 0.8
+    found = [rate_of(optimizer, network.encoder.stage_parameters(i)[0]) for i in range(4)]
+    assert found == [0.05, 0.1, 0.2, 0.4]
+    optimizer.step()
+    made["lr_scheduler"]["scheduler"].step()  # three quarters of each
+    assert rate_of(optimizer, network.head.weight) == pytest.approx(0.6)
+    assert rate_of(optimizer, network.encoder.stage_parameters(0)[0]) == pytest.approx(0.0375)
+
+
+def test_every_parameter_is_in_one_group():
+    network = StudyClassifier(create_encoder("tiny", width=4), 2)
+    for decay, count in ((0.5, 5), (1.0, 1)):
+        groups = layer_groups(network, decay)
+        assert len(groups) == count
+        held = [id(parameter) for group in groups for parameter in group.parameters]
+        assert sorted(held) == sorted(id(parameter) for parameter in network.parameters())
+
+
+def test_closed_stages_have_no_group():
+    network = staged()
+    network.encoder.unfreeze(1)
+    made = create_optimizer(layer_groups(network, 0.5), 1, "sgd", "constant", 0.0, lr=0.8)
+    assert [group["lr"] for group in made["optimizer"].param_groups] == [0.4, 0.8]
+
+
+@pytest.mark.parametrize("decay", [0.0, -1.0, 1.5])
+def test_a_decay_that_is_none(decay):
+    with pytest.raises(InputError, match=r"layer_decay=.*more than 0, at most 1"):
+        layer_groups(staged(), decay)
