@@ -56,12 +56,13 @@ class Axis:
             self.ticks = [10.0**power for power in range(first, last + 1)]
             self.low, self.high = math.log10(low) - 0.05, math.log10(high) + 0.05
             within = [t for t in self.ticks if self.low <= math.log10(t) <= self.high]
-            self.ticks = within if len(within) > 1 else [low, high]
+            self.ticks = within[:: math.ceil(len(within) / 5)] if len(within) > 1 else [low, high]
         else:
             if high == low:
                 low, high = low - abs(low) / 2 - 1e-3, high + abs(high) / 2 + 1e-3
             steps = ticks(low, high, 4)
-            self.ticks = steps
+            whole = all(value == int(value) for value in values)
+            self.ticks = [step for step in steps if step == int(step)] if whole else steps
             self.low, self.high = steps[0], steps[-1]
 
     def __call__(self, value: float) -> float:
@@ -174,7 +175,6 @@ def curve_plot(
     """Learning curves: each a class, a name, epochs and values; the leader's on top."""
     y = Axis([value for *_, values in lines for value in values], BOTTOM, TOP)
     x = Axis([float(epoch) for *_, epochs, _ in lines for epoch in epochs], LEFT + 10, RIGHT - 10)
-    x.ticks = [step for step in x.ticks if step == int(step)]
     parts = [*_open(title), *_y_axis(y), *_x_axis(x, "epoch")]
     for style, name, epochs, values in reversed(lines):
         if len(epochs) == 1:

@@ -46,6 +46,10 @@ TABLED = (
     *("macro_auroc", "macro_average_precision", "validation_bleu", "validation_auroc"),
 )
 MOST_TABLED = 8
+WORTH = 1.1
+"""Costs nearer to each other than this factor get no chart."""
+MOST_BEFORE = 4
+"""More columns of settings than this stand behind the scores, which would else be out of sight."""
 
 
 def render_leaderboard(board: Leaderboard, out: Path) -> str:
@@ -79,6 +83,7 @@ class _View:
         self.ranked = [c for c in group.configurations if c.rank is not None]
         self.styles = {id(c): (STYLES[n] if n < 5 else OTHER) for n, c in enumerate(self.ranked)}
         self.keys = board.differing
+        self.wide = len(self.keys) > MOST_BEFORE
         best = group.trivial.get(group.metric)
         self.baseline = None if best is None else best[1]
         self.trivial = None if best is None else {"name": best[0], "value": number(best[1])}
@@ -269,7 +274,8 @@ class _View:
                 for c in self.ranked
                 if cost in c.cost
             ]
-            if len({value for value, *_ in points}) < 2:
+            spent = [value for value, *_ in points]
+            if len(points) < 2 or max(spent) < WORTH * min(spent):
                 continue
             name = COSTS[cost]
             svg = pareto_plot(name, points, sign(self.metric), self.baseline)

@@ -31,7 +31,7 @@ from cascade.io.files import atomic_path, write_text
 CONSOLE_METRICS = ("macro_f1_abnormal", "bleu4", "macro_auroc")
 """The first of them that is not ranked by stands in a column of its own."""
 MOST_CONSOLE_ROWS = 30
-OTHER_COLUMNS = 86
+OTHER_COLUMNS = 90
 """Width of all columns but the configuration's."""
 
 
@@ -160,7 +160,7 @@ def _group_table(group: Group, width: int) -> Table:
     table.add_column("to first", max_width=12)
     table.add_column("to trivial", max_width=15)
     for other in others:
-        table.add_column(NAMES[other], justify="right")
+        table.add_column(NAMES[other], justify="right", max_width=9)
     trivial = _trivial_row(group, others)
     shown = group.configurations[:MOST_CONSOLE_ROWS]
     for c in shown:

@@ -69,6 +69,10 @@ def read_entries(folders: Sequence[str | Path]) -> list[Entry]:
     entries = []
     for path, name in _names(list(found)).items():
         entries += _read(path, name)
+    told = [set(entry.overrides) for entry in entries if entry.overrides]
+    shared = set.intersection(*told) if len(told) > 1 else set()
+    for entry in entries:
+        entry.overrides = [word for word in entry.overrides if word not in shared]
     return entries
 
 
