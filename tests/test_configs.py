@@ -31,6 +31,8 @@ GROUPS = {
     "callbacks": ["callbacks"],
     "logger": ["logger"],
     "experiment": ["experiment"],
+    "launcher": ["launcher"],
+    "sweep": ["sweep"],
     "paths": ["paths"],
 }
 OPTIONS = [
@@ -116,7 +118,7 @@ def test_only_lightning_is_named_by_its_import_path(file):
 @pytest.mark.parametrize(
     ("group", "module", "table"),
     [
-        ("encoder", "models/encoders.py", "ENCODERS"),
+        ("encoder", "models/encoders/__init__.py", "ENCODERS"),
         ("decoder", "models/decoders.py", "CELLS"),
         ("optimizer", "training/optimizers.py", "OPTIMIZERS"),
         ("data", "pipeline/sources.py", "SOURCES"),
@@ -136,6 +138,7 @@ def test_the_checks_know_the_names_of_the_tables():
 
 def test_every_rule_is_of_a_setting():
     options = ["data=openi", "labels=patterns", "labels=text", "optimizer@classifier.optimizer=sgd"]
+    options += ["launcher=submitit", "encoder=nin", "encoder=vit_b_16"]
     shipped = [settings_of(command) for command in COMMANDS]
     shipped += [settings_of("run", option) for option in options]
     keys = {key for settings in shipped for key in flatten(settings)}

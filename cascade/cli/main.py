@@ -18,6 +18,8 @@ from cascade.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from cascade.cli.sweep import Sweep
+
 COMMANDS: dict[str, str] = {
     "demo": "the whole method on the built-in phantom collection",
     "prepare": "a raw download -> a collection",
@@ -165,37 +167,65 @@ def _gather(settings: Sequence[str], key: str) -> list[str]:
 
 
 def run_guarded(command: str, rest: list[str], run: Callable[[DictConfig], Any]) -> int:
-    """Run a command under Hydra; an error becomes one line and a status.
+    """Run a command under Hydra; an error becomes one line and a status."""
+    status, lines = attempt(command, rest, run)
+    tell(lines)
+    return status
+
+
+def tell(lines: Sequence[str]) -> None:
+    """Say what went wrong, a line each."""
+    for line in lines:
+        _fail(line, 1)
+
+
+def attempt(
+    command: str, rest: list[str], run: Callable[[DictConfig], Any]
+) -> tuple[int, list[str]]:
+    """Run a command under Hydra; returns its status and what is to be told about errors.
 
     The jobs of a sweep that fail are told after the others have run; the status is 2 where bad
     input stopped every one, otherwise 1.
     """
+    from cascade.cli.jobs import finish, from_launcher
+    from cascade.cli.sweep import is_sweep, plan
+
     debug = any(word.lstrip("+").lower() in ("debug=true", "debug=1") for word in rest)
     jobs: list[tuple[str, Exception | None]] = []
+    sweep = None
     try:
-        _run_hydra(command, rest, run, jobs)
+        if is_sweep(command, rest):
+            sweep, rest = plan(command, rest)
+        _run_hydra(command, rest, run, jobs, sweep)
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from the last finished step", 130)
+        more = "" if sweep is None else " with resume=true"
+        return 130, [f"interrupted; the same command{more} goes on from the last finished step"]
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        return stop.code if isinstance(stop.code, int) else int(bool(stop.code)), []
     except BrokenPipeError:  # `cascade mine ... | head` has read enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what Python flushes at its end
-        return 1
+        return 1, []
     except Exception as error:
-        jobs.append(("", error))
+        jobs.append(("", from_launcher(error)))
     failures = [error for _, error in jobs if error is not None]
-    if not failures:
-        return 0
-    if debug:
+    if failures and debug:
         raise failures[0]
     explained = [explain(error, command) for error in failures]
+    if sweep is not None:
+        status, lines = finish(sweep)
+        lines = [line for line, _ in explained] + lines
+        return max([status, *(each for _, each in explained)]), lines
+    if not failures:
+        return 0, []
     if len(jobs) == 1:
-        return _fail(*explained[0])
+        return explained[0][1], [explained[0][0]]
     names = [name for name, error in jobs if error is not None]
-    for name, (line, _) in zip(names, explained, strict=True):
-        _fail(f"{name}: {line}" if name else line, 1)
+    lines = [
+        f"{name}: {line}" if name else line
+        for name, (line, _) in zip(names, explained, strict=True)
+    ]
     hopeless = len(failures) == len(jobs) and all(status == 2 for _, status in explained)
-    return _fail(f"{len(failures)} of {len(jobs)} jobs failed", 2 if hopeless else 1)
+    return 2 if hopeless else 1, [*lines, f"{len(failures)} of {len(jobs)} jobs failed"]
 
 
 def _run_hydra(
@@ -203,15 +233,26 @@ def _run_hydra(
     arguments: list[str],
     run: Callable[[DictConfig], Any],
     jobs: list[tuple[str, Exception | None]],
+    sweep: Sweep | None = None,
 ) -> None:
-    """Let Hydra compose the settings and run the job, or each job of a sweep, into ``jobs``."""
+    """Let Hydra compose the settings and run the job, or each job of a sweep, into ``jobs``.
+
+    The jobs of a planned sweep leave records instead.
+    """
     import hydra
 
+    from cascade.cli.jobs import run_job
     from cascade.cli.output import NewOutput, job_name
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come up to us, unprinted
     process = os.getpid()
     output = NewOutput(command, arguments)
+
+    def record(config: DictConfig) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        assert sweep is not None
+        run_job(sweep, int(HydraConfig.get().job.num))
 
     def task(config: DictConfig) -> None:
         # Kept and told afterwards: Hydra would print it, and a sweep's other jobs should still run.
@@ -231,7 +272,8 @@ def _run_hydra(
 
     program, sys.argv = sys.argv, [f"cascade-{command}", *arguments]
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
+        main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)
+        main(task if sweep is None else record)()
     finally:
         sys.argv = program
         output.close()

@@ -40,14 +40,14 @@ def run(config: DictConfig) -> None:
 def run_and_evaluate(settings: dict[str, Any], out: Path) -> Any:
     """The cascade and its evaluation on the test split; returns the evaluation."""
     from cascade.cli.evaluate import show
-    from cascade.io.collection import read_collection
+    from cascade.cli.support import shared_directory
     from cascade.labels.table import read_label_table
     from cascade.pipeline.assessment import assess
-    from cascade.pipeline.rounds import run_cascade
+    from cascade.pipeline.rounds import open_collection, run_cascade
     from cascade.pipeline.stages import Context, open_images
 
-    bundles = run_cascade(settings, out)
-    collection = read_collection(settings["collection"] or out / "collection")
+    bundles = run_cascade(settings, out, shared_directory(out))
+    collection = open_collection(settings, out)
     context = Context(collection, open_images(settings, collection, out / "cache"), settings)
     named = {f"round {number}": bundle for number, bundle in enumerate(bundles, start=1)}
     table = read_label_table(out / "round-1" / "labels")

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+OF_THE_SWEEP = ("launcher", "resume")
+"""Settings that say how jobs are run; no job's own settings have them."""
+
+
 def plain(config: DictConfig) -> dict[str, Any]:
     """The resolved settings as plain values, checked.
 
@@ -31,14 +35,14 @@ def plain(config: DictConfig) -> dict[str, Any]:
     named = {str(key): value for key, value in settings.items()}
     checked = check_settings(config.command, named, shipped_defaults(config.command))
     _show_log()
-    return checked
+    return {key: value for key, value in checked.items() if key not in OF_THE_SWEEP}
 
 
 def shipped_defaults(command: str) -> dict[str, Any]:
     """The settings as shipped under this job's choices of groups: encoder, data, experiment, ...
 
     Raises:
-        InputError: an experiment that does not exist.
+        InputError: an experiment or a sweep that does not exist.
     """
     from hydra import compose
     from hydra.core.global_hydra import GlobalHydra
@@ -48,10 +52,11 @@ def shipped_defaults(command: str) -> dict[str, Any]:
     from cascade.cli.explain import unknown_choice
 
     job = HydraConfig.get()
-    options = GlobalHydra.instance().config_loader().get_group_options("experiment")
-    experiment = job.runtime.choices.get("experiment")
-    if experiment is not None and experiment not in options:  # Hydra passes over an optional group
-        raise InputError(unknown_choice(experiment, "experiment", options))
+    for group in ("experiment", "sweep"):
+        options = GlobalHydra.instance().config_loader().get_group_options(group)
+        name = job.runtime.choices.get(group)
+        if name is not None and name not in options:  # Hydra passes over an optional group
+            raise InputError(unknown_choice(name, group, options))
     chosen = [
         word
         for word in job.overrides.task
@@ -68,6 +73,13 @@ def output_directory() -> Path:
     from hydra.core.hydra_config import HydraConfig
 
     return Path(HydraConfig.get().runtime.output_dir)
+
+
+def shared_directory(out: Path) -> Path | None:
+    """Where a job of a sweep shares what it prepares with the others; None outside of a sweep."""
+    from cascade.cli.sweep import RECORD, SHARED
+
+    return out.parent / SHARED if (out / RECORD).is_file() else None
 
 
 def new_output_directory() -> Path:

@@ -41,12 +41,17 @@ def run(config: DictConfig) -> None:
         classifier = existing(settings, "classifier_model")
     start = existing(settings, "start_from") if settings["start_from"] else None
     collection = existing(settings, "collection")
+    from cascade.data.splits import take_training_share
     from cascade.labels.table import read_label_table
     from cascade.pipeline.stages import open_context, train_classifier, train_generator
 
     out = output_directory()
     table = read_label_table(existing(settings, "label_table"))
     context = open_context(settings, collection)
+    split = settings["split"]
+    context.collection = take_training_share(
+        context.collection, float(split["train_share"]), int(split["seed"])
+    )
     if settings["stage"] == "classifier":
         bundle = train_classifier(context, table, out, start)
     else:

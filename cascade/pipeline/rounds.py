@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cascade.data.locks import locked
+from cascade.data.splits import take_training_share
 from cascade.errors import InputError
 from cascade.inference.bundle import read_bundle
-from cascade.io.collection import read_collection
+from cascade.io.collection import Collection, read_collection
 from cascade.io.files import atomic_directory, read_json, write_json
 from cascade.labels.table import LabelTable, read_label_table
 from cascade.pipeline.collecting import prepare
@@ -27,12 +32,18 @@ from cascade.pipeline.stages import (
 Settings = Mapping[str, Any]
 
 
-def run_cascade(settings: Settings, out: str | Path) -> list[Path]:
+def run_cascade(settings: Settings, out: str | Path, shared: Path | None = None) -> list[Path]:
     """Run the whole cascade into a directory; finished stages of an earlier try are kept.
 
     Writes ``collection/`` (unless ``collection=`` names one), ``round-N/labels``,
     ``round-N/classifier``, ``round-N/generator``, and at the end ``model/``: the bundle of the
     round that scores best on validation.
+
+    Args:
+        settings: of the run.
+        out: its directory.
+        shared: of a sweep: where its jobs prepare a collection and mine labels once for all that
+            want the same. ``collection/`` is a link there then.
 
     Returns:
         The whole bundle of each round.
@@ -47,15 +58,22 @@ def run_cascade(settings: Settings, out: str | Path) -> list[Path]:
         raise InputError(f"rounds={rounds}: at least one round is needed")
     _check_relabelling(settings, rounds)
     claim_run(out, settings)
-    folder = Path(settings["collection"]) if settings.get("collection") else out / "collection"
-    if not settings.get("collection") and not folder.is_dir():
-        prepare(settings, folder)
-    collection = read_collection(folder)
+    if not settings.get("collection") and not (out / "collection").is_dir():
+        if shared is None:
+            prepare(settings, out / "collection")
+        else:
+            _link_collection(settings, out, shared)
+    collection = open_collection(settings, out)
     cache = open_images(settings, collection, out / "cache")
     context = Context(collection, cache, settings)
 
     first = out / "round-1" / "labels"
-    table = read_label_table(first) if first.is_dir() else mine(settings, collection, first)
+    if first.is_dir():
+        table = read_label_table(first)
+    elif shared is None:
+        table = mine(settings, collection, first)
+    else:
+        table = _shared_labels(settings, collection, first, shared)
     more = " ..." if len(table.labels) > 12 else ""
     say(f"{len(table.labels)} labels: {', '.join(table.names[:12])}{more}")
     bundles: list[Path] = []
@@ -63,6 +81,59 @@ def run_cascade(settings: Settings, out: str | Path) -> list[Path]:
         bundles.append(_round(context, table, out, number, bundles[-1] if bundles else None))
     choose_model(bundles, out)
     return bundles
+
+
+def open_collection(settings: Settings, out: Path) -> Collection:
+    """The collection of a run, with the share of training patients that its settings take."""
+    collection = read_collection(settings.get("collection") or out / "collection")
+    split = settings["split"]
+    return take_training_share(collection, float(split["train_share"]), int(split["seed"]))
+
+
+HARMLESS = ("image_size", "views", "workers", "cache", "obtain")
+"""Settings of ``data`` that change nothing of the collection."""
+
+
+def _shared_key(settings: Settings) -> str:
+    """The same for settings that prepare the same collection."""
+    data = {key: value for key, value in settings["data"].items() if key not in HARMLESS}
+    split = {key: settings["split"][key] for key in ("fractions", "seed")}
+    return _digest([data, split])
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _link_collection(settings: Settings, out: Path, shared: Path) -> None:
+    folder = shared / f"collection-{_shared_key(settings)}"
+    with locked(_lock_of(folder), lambda: say("another job prepares the collection: waiting")):
+        if not folder.is_dir():
+            prepare(settings, folder)
+    (out / "collection").unlink(missing_ok=True)  # a link that leads nowhere any more
+    (out / "collection").symlink_to(os.path.relpath(folder.resolve(), out.resolve()))
+
+
+def _shared_labels(
+    settings: Settings, collection: Collection, out: Path, shared: Path
+) -> LabelTable:
+    """Mine once for all jobs of the same collection and rule; each has a copy."""
+    made_from = settings.get("collection") or _shared_key(settings)
+    share = settings["split"]["train_share"], settings["split"]["seed"]
+    rule = {key: value for key, value in settings["labels"].items() if key != "workers"}
+    key = _digest([str(made_from), share, rule])
+    folder = shared / f"labels-{key}"
+    with locked(_lock_of(folder), lambda: say("another job mines the labels: waiting")):
+        if not folder.is_dir():
+            mine(settings, collection, folder)
+    with atomic_directory(out) as partial:
+        shutil.copytree(folder, partial, dirs_exist_ok=True)
+    return read_label_table(out)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def _check_relabelling(settings: Settings, rounds: int) -> None:
