@@ -119,7 +119,7 @@ def test_only_lightning_is_named_by_its_import_path(file):
     ("group", "module", "table"),
     [
         ("encoder", "models/encoders/__init__.py", "ENCODERS"),
-        ("decoder", "models/decoders.py", "CELLS"),
+        ("decoder", "models/decoders/__init__.py", "DECODERS"),
         ("optimizer", "training/optimizers.py", "OPTIMIZERS"),
         ("data", "pipeline/sources.py", "SOURCES"),
     ],

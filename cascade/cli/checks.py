@@ -58,6 +58,8 @@ RULES: dict[str, Rule] = {
     "launcher.*": Rule(int, least=1),
     "launcher.name": Rule(choices=("basic", "joblib", "submitit", "submitit_local")),
     "launcher.partition": Rule(str),
+    "search.trials": _ONE,
+    "search.startup": _ONE,
     "split.train_share": Rule(above=0, most=1),
     "data.image_size": Rule(least=16),
     "data.views": _ONE,

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,20 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def run_job(sweep: Sweep, number: int) -> None:
-    """Run a job in a process of its own, unless it is done; its record says how it ended."""
+def run_job(
+    sweep: Sweep,
+    number: int,
+    facts: Mapping[str, Any] | None = None,
+    hopeless: Callable[[Path], str | None] | None = None,
+) -> None:
+    """Run a job in a process of its own, unless it is done; its record says how it ended.
+
+    Args:
+        sweep: whose job it is.
+        number: which.
+        facts: more for its record.
+        hopeless: asked every second about its folder; a reason stops the job as pruned.
+    """
     from cascade.data.locks import try_lock, unlock
     from cascade.pipeline.progress import say
 
@@ -76,14 +88,18 @@ def run_job(sweep: Sweep, number: int) -> None:
             attempts=int(record.get("attempts", 0)) + 1,
             started=_now(),
             ended=None,
+            **(facts or {}),
         )
         _link_cache(sweep, folder)
         say(f"{name}: {'goes on' if record else 'starts'}")
         start = time.monotonic()
-        code = _run_process(sweep, folder, int(place.stem) if slot is not None else 0, lock)
+        used = int(place.stem) if slot is not None else 0
+        code, pruned = _run_process(sweep, folder, used, lock, hopeless)
         seconds = round(before + time.monotonic() - start, 1)
         ended = read_record(folder) or {}
-        if ended.get("status") == "running":  # it could not say so itself
+        if pruned is not None and ended.get("status") == "running":
+            _write_record(folder, status="pruned", reason=pruned, exit_status=0)
+        elif ended.get("status") == "running":  # it could not say so itself
             status = 128 - code if code < 0 else code or 1
             _write_record(folder, status="failed", reason=_died(code), exit_status=status)
         _write_record(folder, seconds=seconds, ended=_now())
@@ -96,7 +112,7 @@ def run_job(sweep: Sweep, number: int) -> None:
 
 def _told(record: Mapping[str, Any]) -> str:
     if record["status"] != "done":
-        return f"failed after {record['seconds']:.0f} s: {record['reason']}"
+        return f"{record['status']} after {record['seconds']:.0f} s: {record['reason']}"
     score = "" if record["score"] is None else f", {record['metric']} {record['score']:.4f}"
     return f"done in {record['seconds']:.0f} s{score}"
 
@@ -148,25 +164,44 @@ def environment(sweep: Sweep, slot: int, base: Mapping[str, str]) -> dict[str, s
     return result
 
 
-def _run_process(sweep: Sweep, folder: Path, slot: int, lock: int) -> int:
-    """Start the job and wait for its end; it holds the lock as long as it lives."""
-    words = [sys.executable, "-m", "cascade.cli.jobs", str(folder)]
+def _run_process(
+    sweep: Sweep,
+    folder: Path,
+    slot: int,
+    lock: int,
+    hopeless: Callable[[Path], str | None] | None,
+) -> tuple[int, str | None]:
+    """Start the job and wait for its end: its status, and why it was pruned.
+
+    It holds the lock as long as it lives.
+    """
+    words = [sys.executable, "-m", "cascade.cli.jobs", str(folder), str(os.getpid())]
     options: dict[str, Any] = {"env": environment(sweep, slot, os.environ), "pass_fds": (lock,)}
     if sweep.launcher == "basic":
-        return _wait(sweep, subprocess.Popen(words, **options))
+        return _wait(sweep, subprocess.Popen(words, **options), folder, hopeless)
     with open(folder / "log.txt", "ab") as log:  # jobs at once would write into each other's lines
-        return _wait(sweep, subprocess.Popen(words, stdout=log, stderr=log, **options))
+        process = subprocess.Popen(words, stdout=log, stderr=log, **options)
+        return _wait(sweep, process, folder, hopeless)
 
 
-def _wait(sweep: Sweep, process: subprocess.Popen[bytes]) -> int:
+def _wait(
+    sweep: Sweep,
+    process: subprocess.Popen[bytes],
+    folder: Path,
+    hopeless: Callable[[Path], str | None] | None,
+) -> tuple[int, str | None]:
     parent = os.getppid()
+    pruned = None
     try:
         while True:
             try:
-                return process.wait(timeout=0.5)
+                return process.wait(timeout=1.0), pruned
             except subprocess.TimeoutExpired:
+                if hopeless is not None and pruned is None:
+                    pruned = hopeless(folder)
                 # A worker of joblib outlives a sweep that was killed, and would go on alone.
-                if sweep.launcher == "joblib" and os.getppid() != parent:
+                orphan = sweep.launcher == "joblib" and os.getppid() != parent
+                if orphan or pruned is not None:
                     process.kill()
     except KeyboardInterrupt:  # the job was told as well
         try:
@@ -220,9 +255,8 @@ def main(folder: Path) -> int:
     assert record is not None
     command = record["command"]
     arguments = [*record["overrides"], f"out={quoted(folder)}"]
-    status, lines = attempt(
-        command, arguments, importlib.import_module(f"cascade.cli.{command}").run
-    )
+    room = importlib.import_module(f"cascade.cli.{command}")
+    status, lines = attempt(command, arguments, room.run, alone=True)
     tell(lines)
     if status == 0:
         score, metric = best_score(command, folder)
@@ -315,7 +349,9 @@ def _show(sweep: Sweep, records: Sequence[Mapping[str, Any] | None]) -> None:
         score = "" if row["score"] is None else f"{row['score']:.4f}"
         if score and len(metrics) > 1:
             score += f" {row['metric']}"
-        state = f"failed: {row['reason']}" if row["status"] == "failed" else row["status"]
+        state = row["status"]
+        if state in ("failed", "pruned"):
+            state += f": {row['reason']}"
         best = bool(scores) and row["score"] == max(scores) and len(metrics) == 1
         table.add_row(
             str(number),
@@ -332,5 +368,5 @@ def _show(sweep: Sweep, records: Sequence[Mapping[str, Any] | None]) -> None:
 
 
 if __name__ == "__main__":
-    _die_with(os.getppid())
+    _die_with(int(sys.argv[2]))
     sys.exit(main(Path(sys.argv[1])))

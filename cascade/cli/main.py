@@ -180,23 +180,27 @@ def tell(lines: Sequence[str]) -> None:
 
 
 def attempt(
-    command: str, rest: list[str], run: Callable[[DictConfig], Any]
+    command: str, rest: list[str], run: Callable[[DictConfig], Any], *, alone: bool = False
 ) -> tuple[int, list[str]]:
     """Run a command under Hydra; returns its status and what is to be told about errors.
 
     The jobs of a sweep that fail are told after the others have run; the status is 2 where bad
-    input stopped every one, otherwise 1.
+    input stopped every one, otherwise 1. ``alone``: it is one job of a sweep.
     """
     from cascade.cli.jobs import finish, from_launcher
+    from cascade.cli.search import run_search
     from cascade.cli.sweep import is_sweep, plan
 
     debug = any(word.lstrip("+").lower() in ("debug=true", "debug=1") for word in rest)
     jobs: list[tuple[str, Exception | None]] = []
     sweep = None
     try:
-        if is_sweep(command, rest):
+        if not alone and is_sweep(command, rest):
             sweep, rest = plan(command, rest)
-        _run_hydra(command, rest, run, jobs, sweep)
+        if sweep is not None and sweep.search is not None:
+            run_search(sweep)
+        else:
+            _run_hydra(command, rest, run, jobs, sweep)
     except KeyboardInterrupt:
         more = "" if sweep is None else " with resume=true"
         return 130, [f"interrupted; the same command{more} goes on from the last finished step"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-OF_THE_SWEEP = ("launcher", "resume")
+OF_THE_SWEEP = ("launcher", "resume", "search")
 """Settings that say how jobs are run; no job's own settings have them."""
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from cascade.cli.checks import check_value
 from cascade.cli.explain import conf_dir, unknown_choice
+from cascade.cli.search import Search, check_records
 from cascade.errors import InputError
 
 SWEPT = ("train", "run")
@@ -29,7 +30,7 @@ PLUGINS = {
 }
 """The launchers that the extra ``sweep`` installs."""
 
-OWN = ("out", "resume", "launcher", "hydra")
+OWN = ("out", "resume", "launcher", "search", "hydra")
 """Settings of a sweep, not of its jobs."""
 
 
@@ -44,7 +45,7 @@ class Sweep:
         launcher: by its name in ``conf/launcher``.
         parallel: so many jobs at once on this machine.
         gpus: ids for ``CUDA_VISIBLE_DEVICES``, dealt out to the jobs that run at once.
-        process: of the sweep.
+        search: where the jobs are trials that Optuna chooses.
     """
 
     command: str
@@ -53,7 +54,7 @@ class Sweep:
     launcher: str = "basic"
     parallel: int = 1
     gpus: tuple[str, ...] = ()
-    process: int = dataclasses.field(default_factory=os.getpid)
+    search: Search | None = None
 
     def folder(self, number: int) -> Path:
         """Where a job's run lies."""
@@ -89,6 +90,8 @@ def is_sweep(command: str, arguments: Sequence[str]) -> bool:
     plugin = PLUGINS.get(launcher)
     if plugin is not None and not _installed(plugin):
         raise InputError(f"launcher={launcher} needs: pip install 'cascade-cxr[sweep]'")
+    if given.get("sweep") == "optuna" and not _installed("optuna"):
+        raise InputError("sweep=optuna needs: pip install 'cascade-cxr[sweep]'")
     options = [word for word in arguments if word.startswith("-")]
     return several and command in SWEPT and set(options) <= {"-m", "--multirun"}
 
@@ -132,20 +135,25 @@ def plan(command: str, arguments: Sequence[str]) -> tuple[Sweep, list[str]]:
                 raise InputError(unknown_choice(name, group, options))
         params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
         every = parser.parse_overrides([*params, *words])
-        (jobs,) = BasicSweeper.split_arguments(every, None)
         for key, value in config.launcher.items():
             check_value(f"launcher.{key}", value, value)
-        cores, wanted = count_cores(), config.launcher.jobs
         name = str(config.hydra.runtime.choices.launcher)
+        search = _search(config, every, name) if "search" in config else None
+        jobs: list[list[str]] = []
+        if search is None:
+            (found,) = BasicSweeper.split_arguments(every, None)
+            jobs = [[word for word in job if _of_a_job(word)] for job in found]
         gpus = _gpus() if shares(name) else ()
-        parallel = wanted or (len(gpus) if gpus else max(2, cores // 2))
+        parallel = config.launcher.jobs or (len(gpus) if gpus else max(2, count_cores() // 2))
+        most = len(jobs) if search is None else search.options["trials"]
         sweep = Sweep(
             command,
             Path(os.path.abspath(config.out)),
-            [[word for word in job if _key(word).partition(".")[0] not in OWN] for job in jobs],
+            jobs,
             name,
-            max(1, min(parallel, cores, len(jobs))) if shares(name) else 1,
+            max(1, min(parallel, count_cores(), most)) if shares(name) else 1,
             gpus,
+            search,
         )
         _check_folder(sweep, resume=bool(config.resume))
     ours = [f"out={quoted(sweep.root)}"]
@@ -153,6 +161,31 @@ def plan(command: str, arguments: Sequence[str]) -> tuple[Sweep, list[str]]:
         ours.append(f"hydra.launcher.n_jobs={sweep.parallel}")
     kept = [word for word in arguments if _key(word) != "out"]
     return sweep, [*kept, *ours]
+
+
+def _of_a_job(word: str) -> bool:
+    return _key(word).partition(".")[0] not in OWN
+
+
+def _search(config: Any, overrides: Sequence[Any], launcher: str) -> Search:
+    """The space that the swept overrides span; the others are every trial's."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from omegaconf import OmegaConf
+
+    if launcher not in ("basic", "joblib"):
+        raise InputError(f"sweep=optuna runs on this machine: launcher=joblib, not {launcher}")
+    options = OmegaConf.to_container(config.search)
+    assert isinstance(options, dict)
+    named = {str(key): value for key, value in options.items()}
+    for key, value in named.items():
+        check_value(f"search.{key}", value, value)
+    last = {each.get_key_element(): each for each in overrides}
+    space = {key: each for key, each in last.items() if each.is_sweep_override()}
+    if not space:
+        raise InputError("sweep=optuna has nothing to search: give KEY=A,B or KEY=interval(A,B)")
+    kept = [each for key, each in last.items() if key not in space]
+    ((fixed,),) = BasicSweeper.split_arguments(kept, None)
+    return Search(space, [word for word in fixed if _of_a_job(word)], named, config.get("stage"))
 
 
 def shares(launcher: str) -> bool:
@@ -192,7 +225,8 @@ def _check_folder(sweep: Sweep, *, resume: bool) -> None:
     """Refuse what lies in the folder, unless it is this very sweep and is to be resumed."""
     if (sweep.root / "config.yaml").is_file():
         raise InputError(f"{sweep.root} holds a single run: choose another out= for the sweep")
-    records = {number: read_record(sweep.folder(number)) for number in range(len(sweep.jobs))}
+    count = len(sweep.jobs) if sweep.search is None else sweep.search.options["trials"]
+    records = {number: read_record(sweep.folder(number)) for number in range(count)}
     if not any(records.values()):
         return
     if not resume:
@@ -200,6 +234,9 @@ def _check_folder(sweep: Sweep, *, resume: bool) -> None:
             f"{sweep.root} holds a sweep already: resume=true runs what is not done of it; "
             "otherwise choose another out="
         )
+    if sweep.search is not None:
+        check_records(sweep.search, list(records.values()), sweep.root)
+        return
     for number, record in records.items():
         if record is None:
             continue

@@ -49,17 +49,17 @@ def quick(monkeypatch):
     """Jobs that end at once: seed=13 fails, seed=66 is killed, all others are done."""
     begun = []
 
-    def run(sweep, folder, slot, lock):
+    def run(sweep, folder, slot, lock, hopeless):
         begun.append(int(folder.name))
         job = sweeps.read_record(folder)
         if "seed=66" in job["overrides"]:
-            return -signal.SIGKILL
+            return -signal.SIGKILL, None
         if "seed=13" in job["overrides"]:
             jobs._write_record(folder, status="failed", reason="bad luck", exit_status=1)
-            return 1
+            return 1, None
         score = 0.5 + 0.1 * int(folder.name)
         jobs._write_record(folder, status="done", exit_status=0, score=score, metric="BLEU")
-        return 0
+        return 0, None
 
     monkeypatch.setattr(jobs, "_run_process", run)
     return begun
