@@ -19,6 +19,7 @@ from cascade.data.cache import PREPROCESSING_VERSION
 from cascade.errors import InputError
 from cascade.io.files import atomic_directory, read_json, write_json, write_text
 from cascade.labels.table import labels_from_json
+from cascade.models.decoders import TRAINING_OPTIONS as DECODER_TRAINING_OPTIONS
 from cascade.models.decoders import create_decoder
 from cascade.models.encoders import TRAINING_OPTIONS, create_encoder
 from cascade.models.heads import StudyClassifier
@@ -61,13 +62,14 @@ def write_bundle(
         "format_version": FORMAT_VERSION,
         "program_version": __version__,
         "encoder": {k: v for k, v in encoder.items() if k not in TRAINING_OPTIONS},
-        "decoder": dict(decoder) if decoder is not None else None,
+        "decoder": _decoder_settings(reader, decoder),
         "target": target,
         "exclusive": reader.exclusive,
         "first_word": reader.first_word,
         "max_length": reader.max_length,
         "width": reader.width,
         "length_penalty": reader.length_penalty,
+        "no_repeat": reader.no_repeat,
         "suitability_components": (
             len(reader.suitability.components) if reader.suitability is not None else None
         ),
@@ -89,6 +91,14 @@ def write_bundle(
         )
         write_text(partial / "README.md", model_card(reader, config, image_size))
         write_json(partial / "config.json", config)
+
+
+def _decoder_settings(reader: Reader, decoder: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What rebuilds the decoder; nothing of where its first weights came from."""
+    if decoder is None or reader.decoder is None:
+        return None
+    kept = {k: v for k, v in decoder.items() if k not in DECODER_TRAINING_OPTIONS}
+    return {**kept, **reader.decoder.resolved()}
 
 
 def model_card(reader: Reader, config: Mapping[str, Any], image_size: int) -> str:
@@ -178,6 +188,7 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
             config["max_length"],
             config["width"],
             config["length_penalty"],
+            config.get("no_repeat", 0),  # bundles of before have none
         )
         reader.load_state_dict(_read_tensors(directory / "model.safetensors"))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

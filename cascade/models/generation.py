@@ -1,4 +1,8 @@
-"""Free-running generation: beam search over a decoder's steps, greedy being a beam of one."""
+"""Free-running generation: beam search (greedy is a beam of one), sampling, and distinct drafts.
+
+All of it goes through a decoder's ``step``, whose state holds what was read, so that the cost of a
+token does not grow with the text before it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cascade.models.decoders import RecurrentDecoder, State
+from cascade.models.decoders import Decoder
 from cascade.text.vocabulary import BOS, EOS, PAD, UNK
+
+NEVER = (PAD, BOS, UNK)
+"""Ids that no draft holds."""
 
 
 class Generated(NamedTuple):
@@ -19,74 +26,298 @@ class Generated(NamedTuple):
         tokens: for each study its ids, without BOS and EOS.
         log_probabilities: ``(B,)`` natural log of the draft's probability, its EOS included.
         lengths: ``(B,)`` tokens that the probability counts, the EOS included.
+        words: for each study the log probability of each of its tokens and of the EOS; 0 where the
+            token was given. They add up to ``log_probabilities``.
+        attention: for each study ``(T + 1, P)``, where each of them looked; None where the decoder
+            looks nowhere.
     """
 
     tokens: list[list[int]]
     log_probabilities: Tensor
     lengths: Tensor
+    words: list[list[float]]
+    attention: list[Tensor] | None
 
     @property
     def confidences(self) -> Tensor:
         """``(B,)`` in (0, 1]: the geometric mean probability of a token."""
         return (self.log_probabilities / self.lengths.clamp_min(1)).exp()
 
-
-def _reorder(state: State, rows: Tensor) -> State:
-    return tuple(part.index_select(1, rows) for part in state)
+    def select(self, rows: Sequence[int]) -> Generated:
+        """Some of the drafts."""
+        chosen = list(rows)
+        return Generated(
+            [self.tokens[row] for row in chosen],
+            self.log_probabilities[chosen],
+            self.lengths[chosen],
+            [self.words[row] for row in chosen],
+            None if self.attention is None else [self.attention[row] for row in chosen],
+        )
 
 
 @torch.no_grad()
 def generate(
-    decoder: RecurrentDecoder,
+    decoder: Decoder,
     features: Tensor,
     max_length: int,
     width: int = 1,
     length_penalty: float = 0.0,
     prefixes: Sequence[Sequence[int]] | None = None,
+    no_repeat: int = 0,
 ) -> Generated:
     """The likeliest drafts found by beam search (greedy with ``width=1``).
 
     Args:
         decoder: in evaluation mode.
-        features: ``(B, D)``.
+        features: as the decoder takes them, ``(B, ...)``.
         max_length: most tokens of a draft, EOS not counted; a longer one is cut.
         width: hypotheses kept for each study.
         length_penalty: finished drafts are ranked by log p / length ** penalty.
         prefixes: for each study tokens that the draft must begin with (Shin et al. 2016 give the
             CNN's label as the first word). They are not counted in the probability.
+        no_repeat: no sequence of so many tokens is written twice; 0 allows it. Probabilities stay
+            the decoder's own.
 
     Raises:
-        ValueError: width or max_length below 1.
+        ValueError: width or max_length below 1, or more tokens than the decoder has positions.
     """
+    drafts = _beam(decoder, features, max_length, width, length_penalty, prefixes, no_repeat)
+    return drafts.pick(drafts.ranking[:, 0, 0])
+
+
+@torch.no_grad()
+def generate_diverse(
+    decoder: Decoder,
+    features: Tensor,
+    max_length: int,
+    count: int,
+    width: int = 1,
+    length_penalty: float = 0.0,
+    prefixes: Sequence[Sequence[int]] | None = None,
+    no_repeat: int = 0,
+    diversity: float = 1.0,
+) -> list[Generated]:
+    """Distinct drafts of each study by diverse beam search (Vijayakumar et al. 2018).
+
+    Groups of beams are grown side by side; a group shuns the tokens that the groups before it
+    choose at the same place. The first group is plain beam search.
+
+    Args:
+        decoder: as in ``generate``, and so are those not named here.
+        features: likewise.
+        max_length: likewise.
+        count: groups, each of which gives at most one draft.
+        width: hypotheses of each group.
+        length_penalty: as in ``generate``.
+        prefixes: likewise.
+        no_repeat: likewise.
+        diversity: what a token loses, in log probability, for each group that chose it.
+
+    Returns:
+        For each study its drafts in the order of their groups, ``count`` at most and no two alike.
+        The probabilities are the decoder's own.
+
+    Raises:
+        ValueError: as ``generate``, and a count below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count={count}: at least 1 draft")
+    drafts = _beam(
+        decoder, features, max_length, width, length_penalty, prefixes, no_repeat, count, diversity
+    )
+    found = []
+    for ranking, alive in zip(drafts.ranking.tolist(), drafts.alive.tolist(), strict=True):
+        chosen: dict[tuple[int, ...], int] = {}
+        for group in ranking:
+            for row in group:
+                text = tuple(drafts.text(row))
+                if alive[row % len(alive)] and text not in chosen:
+                    chosen[text] = row
+                    break
+        found.append(drafts.pick(torch.tensor(list(chosen.values()), device=features.device)))
+    return found
+
+
+@torch.no_grad()
+def sample(
+    decoder: Decoder,
+    features: Tensor,
+    max_length: int,
+    count: int = 1,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    prefixes: Sequence[Sequence[int]] | None = None,
+    no_repeat: int = 0,
+) -> list[Generated]:
+    """Drafts drawn at random.
+
+    The random numbers depend on the seed, the number of the draft and the place in it alone, so
+    that a study's drafts do not depend on its neighbours in the batch.
+
+    Args:
+        decoder: in evaluation mode.
+        features: as the decoder takes them, ``(B, ...)``.
+        max_length: most tokens of a draft, EOS not counted.
+        count: drafts to draw for each study.
+        temperature: above 0; below 1 sharpens.
+        top_p: draw among the likeliest tokens that together reach this probability (Holtzman et al.
+            2020).
+        seed: of the draws.
+        prefixes: as in ``generate``.
+        no_repeat: likewise.
+
+    Returns:
+        For each study its drafts, the likeliest first; of equal ones only one. The probabilities
+        are the decoder's own, at temperature 1 and over all tokens.
+
+    Raises:
+        ValueError: count or max_length below 1, temperature 0 or less, top_p outside (0, 1].
+    """
+    if count < 1 or max_length < 1:
+        raise ValueError(f"count={count}, max_length={max_length}: both must be at least 1")
+    if temperature <= 0 or not 0 < top_p <= 1:
+        raise ValueError(f"temperature={temperature}, top_p={top_p}: expected > 0 and in (0, 1]")
+    _check_positions(decoder, max_length)
+    batch, device = len(features), features.device
+    draws = torch.rand(count, max_length, generator=torch.Generator().manual_seed(seed))
+    draws = draws.to(device).repeat(batch, 1)
+    normalised = decoder.normalise(features).repeat_interleave(count, dim=0)
+    state = decoder.start(normalised)
+    forced = _forced(prefixes, batch, max_length, device).repeat_interleave(count, dim=0)
+    rows = batch * count
+    last = torch.full((rows,), BOS, dtype=torch.long, device=device)
+    finished = torch.zeros(rows, dtype=torch.bool, device=device)
+    trace = _Trace(last)
+    for position in range(max_length + 1):
+        logits, state = decoder.step(normalised, last, state)
+        logits[:, NEVER] = -torch.inf
+        own = logits.log_softmax(dim=-1)
+        if position == max_length:
+            last = torch.full_like(last, EOS)
+        else:
+            allowed = _block(own, trace.history, no_repeat)
+            last = _draw(allowed / temperature, top_p, draws[:, position])
+            must = forced[:, position]
+            last = torch.where(must != PAD, must, last)
+        given = forced[:, position] != PAD if position < max_length else torch.zeros_like(finished)
+        gained = own.gather(1, last.unsqueeze(1)).squeeze(1).masked_fill(finished | given, 0.0)
+        last = last.masked_fill(finished, PAD)
+        trace.extend(last, gained, (~finished & ~given).long(), decoder.attention_of(state))
+        finished = finished | (last == EOS)
+        if bool(finished.all()):
+            break
+    drafts = _Drafts(trace, trace.total.view(batch, 1, count))
+    found = []
+    for row in range(batch):
+        order = drafts.ranking[row, 0].tolist()
+        chosen = {tuple(drafts.text(place)): place for place in reversed(order)}
+        kept = sorted(chosen.values(), key=order.index)
+        found.append(drafts.pick(torch.tensor(kept, device=device)))
+    return found
+
+
+class _Trace:
+    """What was written so far in each row, and at what price; a beam reorders its rows."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.history = like.new_zeros((len(like), 0))
+        self.total = torch.zeros(len(like), device=like.device)
+        self.counted = torch.zeros_like(like)
+        self.steps: list[tuple[Tensor | None, Tensor, Tensor | None]] = []
+
+    def extend(
+        self,
+        tokens: Tensor,
+        gained: Tensor,
+        counts: Tensor,
+        attention: Tensor | None,
+        origin: Tensor | None = None,
+    ) -> None:
+        """One place further: row i continues row ``origin[i]``; ``attention`` is in old rows."""
+        if origin is not None:
+            self.history, self.counted = self.history[origin], self.counted[origin]
+            self.total = self.total[origin]
+        self.history = torch.cat([self.history, tokens.unsqueeze(1)], dim=1)
+        self.total, self.counted = self.total + gained, self.counted + counts
+        self.steps.append((origin, gained, attention))
+
+
+class _Drafts:
+    """Finished rows: those of study b and group g are ``ranking[b, g]``, the best first."""
+
+    def __init__(self, trace: _Trace, ranked: Tensor) -> None:
+        batch, groups, width = ranked.shape
+        self.trace = trace
+        self.alive = (ranked > -torch.inf).view(batch, -1)
+        # Stable: among equals the first, as ``argmax`` has it.
+        order = ranked.argsort(dim=2, descending=True, stable=True)
+        base = torch.arange(batch * groups, device=ranked.device).view(batch, groups, 1) * width
+        self.ranking = base + order
+        self._written = trace.history.tolist()
+
+    def text(self, row: int) -> list[int]:
+        """The ids of a row."""
+        return [token for token in self._written[row] if token not in (PAD, EOS)]
+
+    def pick(self, rows: Tensor) -> Generated:
+        """The drafts of some rows."""
+        tokens = [self.text(row) for row in rows.tolist()]
+        gained, looked = [], []
+        at = rows
+        for origin, step, attention in reversed(self.trace.steps):
+            gained.append(step[at])
+            at = at if origin is None else origin[at]
+            if attention is not None:
+                looked.append(attention[at])
+        steps = torch.stack(gained[::-1], dim=1).tolist() if gained else [[]] * len(rows)
+        words = [row[: len(text) + 1] for row, text in zip(steps, tokens, strict=True)]
+        maps = None
+        if looked:
+            whole = torch.stack(looked[::-1], dim=1)
+            maps = [part[: len(text) + 1] for part, text in zip(whole, tokens, strict=True)]
+        return Generated(tokens, self.trace.total[rows], self.trace.counted[rows], words, maps)
+
+
+def _beam(
+    decoder: Decoder,
+    features: Tensor,
+    max_length: int,
+    width: int,
+    length_penalty: float,
+    prefixes: Sequence[Sequence[int]] | None,
+    no_repeat: int,
+    groups: int = 1,
+    diversity: float = 0.0,
+) -> _Drafts:
+    """Grow ``groups`` beams of ``width`` for each study."""
     if width < 1 or max_length < 1:
         raise ValueError(f"width={width}, max_length={max_length}: both must be at least 1")
+    _check_positions(decoder, max_length)
     batch, device = len(features), features.device
-    normalised = decoder.normalise(features).repeat_interleave(width, dim=0)
+    each = groups * width
+    normalised = decoder.normalise(features).repeat_interleave(each, dim=0)
     state = decoder.start(normalised)
-    forced = torch.full((batch, max_length), PAD, dtype=torch.long, device=device)
-    for row, prefix in enumerate(prefixes or []):
-        cut = list(prefix)[:max_length]
-        forced[row, : len(cut)] = torch.tensor(cut, dtype=torch.long, device=device)
-    forced = forced.repeat_interleave(width, dim=0)
+    forced = _forced(prefixes, batch, max_length, device).repeat_interleave(each, dim=0)
 
-    rows = batch * width
-    scores = torch.full((batch, width), -torch.inf, device=device)
-    scores[:, 0] = 0.0  # the beams of a study begin alike: one of them counts
-    counted = torch.zeros(rows, dtype=torch.long, device=device)
+    rows = batch * each
+    scores = torch.full((batch, groups, width), -torch.inf, device=device)
+    scores[:, :, 0] = 0.0  # the beams of a group begin alike: one of them counts
     finished = torch.zeros(rows, dtype=torch.bool, device=device)
-    history = torch.full((rows, 0), PAD, dtype=torch.long, device=device)
     last = torch.full((rows,), BOS, dtype=torch.long, device=device)
-    base = (torch.arange(batch, device=device) * width).unsqueeze(1)
+    trace = _Trace(last)
+    base = (torch.arange(batch * groups, device=device) * width).view(batch, groups, 1)
 
     for position in range(max_length + 1):
         logits, state = decoder.step(normalised, last, state)
-        logits[:, [PAD, BOS, UNK]] = -torch.inf
+        logits[:, NEVER] = -torch.inf
         step = logits.log_softmax(dim=-1)
         if position == max_length:  # only the end may follow
             only_end = torch.full_like(step, -torch.inf)
             only_end[:, EOS] = step[:, EOS]
             step = only_end
         else:
+            step = _block(step, trace.history, no_repeat)
             must = forced[:, position]
             given = (must != PAD) & ~finished
             step[given] = -torch.inf
@@ -95,25 +326,87 @@ def generate(
         step[finished, PAD] = 0.0  # a finished draft stays as it is
 
         vocabulary = step.shape[1]
-        total = (scores.view(rows, 1) + step).view(batch, width * vocabulary)
-        best, index = total.topk(width, dim=1)
+        total = (scores.view(rows, 1) + step).view(batch, groups, width * vocabulary)
+        if groups == 1:
+            best, index = total.topk(width, dim=2)
+        else:
+            best, index = _choose_apart(total, width, vocabulary, diversity)
         origin = (base + index // vocabulary).flatten()
         last = (index % vocabulary).flatten()
         scores = best
         was_forced = (
             forced[origin, position] != PAD if position < max_length else torch.zeros_like(finished)
         )
-        counted = counted[origin] + (~finished[origin] & ~was_forced).long()
+        counts = (~finished[origin] & ~was_forced).long()
+        moved = origin if each > 1 else None
+        gained = step[origin, last]
+        trace.extend(last, gained, counts, decoder.attention_of(state), moved)
+        trace.total = best.flatten()  # not the sum of what was gained: -inf less -inf is none
         finished = finished[origin] | (last == EOS)
-        history = torch.cat([history[origin], last.unsqueeze(1)], dim=1)
-        state = _reorder(state, origin) if width > 1 else state
+        state = decoder.reorder(state, origin) if each > 1 else state
         if bool((finished | (scores.flatten() == -torch.inf)).all()):
             break
 
-    ranked = scores / counted.view(batch, width).clamp_min(1).float() ** length_penalty
-    winner = ranked.masked_fill(scores == -torch.inf, -torch.inf).argmax(dim=1)
-    chosen = base.squeeze(1) + winner
-    tokens = [
-        [token for token in row if token not in (PAD, EOS)] for row in history[chosen].tolist()
-    ]
-    return Generated(tokens, scores.flatten()[chosen], counted[chosen])
+    lengths = trace.counted.view(batch, groups, width).clamp_min(1).float()
+    ranked = scores / lengths**length_penalty
+    return _Drafts(trace, ranked.masked_fill(scores == -torch.inf, -torch.inf))
+
+
+def _choose_apart(
+    total: Tensor, width: int, vocabulary: int, diversity: float
+) -> tuple[Tensor, Tensor]:
+    """The best of each group, less ``diversity`` for each earlier choice of the same token."""
+    batch, groups, _ = total.shape
+    chosen = total.new_zeros(batch, vocabulary)
+    best, index = [], []
+    for group in range(groups):
+        own = total[:, group]
+        shunned = own.view(batch, width, vocabulary) - diversity * chosen.unsqueeze(1)
+        _, found = shunned.view(batch, -1).topk(width, dim=1)
+        tokens = found % vocabulary
+        chosen.scatter_add_(1, tokens, (tokens != PAD).to(chosen.dtype))
+        best.append(own.gather(1, found))
+        index.append(found)
+    return torch.stack(best, dim=1), torch.stack(index, dim=1)
+
+
+def _block(step: Tensor, history: Tensor, no_repeat: int) -> Tensor:
+    """Forbid each token that would write a sequence of ``no_repeat`` tokens a second time."""
+    if no_repeat < 1 or history.shape[1] < no_repeat:
+        return step
+    windows = history.unfold(1, no_repeat, 1)  # (rows, places, no_repeat)
+    ending = history[:, history.shape[1] - no_repeat + 1 :].unsqueeze(1)
+    again = (windows[..., :-1] == ending).all(dim=2)
+    forbidden = torch.zeros_like(step, dtype=torch.int)
+    forbidden.scatter_add_(1, windows[..., -1], again.int())
+    return step.masked_fill(forbidden > 0, -torch.inf)
+
+
+def _draw(logits: Tensor, top_p: float, draws: Tensor) -> Tensor:
+    """A token a row: the one at which the summed probabilities, largest first, pass the draw."""
+    probabilities, tokens = logits.softmax(dim=1).sort(dim=1, descending=True, stable=True)
+    before = probabilities.cumsum(dim=1) - probabilities
+    kept = probabilities.masked_fill((before >= top_p) & (before > 0), 0.0)
+    summed = kept.cumsum(dim=1)
+    index = (summed <= draws.unsqueeze(1) * summed[:, -1:]).sum(dim=1)
+    index = torch.minimum(index, (kept > 0).sum(dim=1) - 1)
+    return tokens.gather(1, index.unsqueeze(1)).squeeze(1)
+
+
+def _forced(
+    prefixes: Sequence[Sequence[int]] | None, batch: int, max_length: int, device: torch.device
+) -> Tensor:
+    """``(B, max_length)``: the token that must stand at a place, PAD where any may."""
+    forced = torch.full((batch, max_length), PAD, dtype=torch.long, device=device)
+    for row, prefix in enumerate(prefixes or []):
+        cut = list(prefix)[:max_length]
+        forced[row, : len(cut)] = torch.tensor(cut, dtype=torch.long, device=device)
+    return forced
+
+
+def _check_positions(decoder: Decoder, max_length: int) -> None:
+    if decoder.positions is not None and max_length + 1 > decoder.positions:
+        raise ValueError(
+            f"max_length={max_length}: the decoder has {decoder.positions} positions, one of them "
+            "for the beginning"
+        )

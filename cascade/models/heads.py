@@ -31,13 +31,27 @@ class StudyClassifier(nn.Module):
 
     def features(self, images: Tensor, views: Tensor) -> Tensor:
         """Pooled features of each study, the mean over its views."""
-        batch, places = views.shape
+        return self._pool(self.encoder(images.flatten(0, 1)[views.flatten()]), views)
+
+    def features_and_maps(self, images: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features, and the feature maps ``(B, V, D, H', W')``, NaN where a view is absent.
+
+        For decoders that look at places (``MapDecoder``); the encoder runs once for both.
+        """
         flat = views.flatten()
-        pooled = self.encoder.pool(self.encoder(images.flatten(0, 1)[flat]))
+        maps = self.encoder(images.flatten(0, 1)[flat])
+        spread = maps.new_full((len(flat), *maps.shape[1:]), torch.nan)
+        spread[flat] = maps
+        return self._pool(maps, views), spread.view(*views.shape, *maps.shape[1:])
+
+    def _pool(self, maps: Tensor, views: Tensor) -> Tensor:
+        """The mean of the pooled maps of each study's views; ``maps`` are of those there are."""
+        batch, places = views.shape
+        pooled = self.encoder.pool(maps)
         if places == 1:
             return pooled
         spread = pooled.new_zeros(batch * places, pooled.shape[1])
-        spread[flat] = pooled
+        spread[views.flatten()] = pooled
         return spread.view(batch, places, -1).sum(1) / views.sum(1, keepdim=True)
 
     def classify(self, features: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor
 
@@ -39,10 +38,3 @@ def sequence_loss(logits: Tensor, targets: Tensor, padding: int, smoothing: floa
     return F.cross_entropy(
         logits.flatten(0, 1), targets.flatten(), ignore_index=padding, label_smoothing=smoothing
     )
-
-
-def sequence_log_probability(logits: Tensor, targets: Tensor, padding: int) -> Tensor:
-    """Sum of the targets' log probabilities, ``(B,)``."""
-    log_probabilities = logits.log_softmax(dim=-1)
-    picked = log_probabilities.gather(2, targets.unsqueeze(2)).squeeze(2)
-    return torch.where(targets == padding, torch.zeros_like(picked), picked).sum(dim=1)

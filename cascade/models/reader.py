@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from cascade.labels.table import Label, disease_owners
-from cascade.models.decoders import RecurrentDecoder
-from cascade.models.generation import Generated, generate
+from cascade.models.decoders import Decoder
+from cascade.models.generation import Generated, generate, generate_diverse, sample
 from cascade.models.heads import StudyClassifier, disease_probabilities, probabilities
 from cascade.models.suitability import Suitability
 from cascade.text.vocabulary import UNK, Vocabulary
@@ -24,6 +24,8 @@ class Reading(NamedTuple):
         diseases: ``(B, C)`` probabilities of the diseases, their contexts merged.
         drafts: B texts, or None without a decoder.
         confidences: ``(B,)`` in (0, 1], the mean probability of a draft's token; None without one.
+        generated: the drafts as ids, with the log probability of each token and, of a decoder that
+            looks at places, where it looked; None without one.
     """
 
     features: Tensor
@@ -31,6 +33,7 @@ class Reading(NamedTuple):
     diseases: Tensor
     drafts: list[str] | None
     confidences: Tensor | None
+    generated: Generated | None = None
 
 
 class Reader(nn.Module):
@@ -47,6 +50,7 @@ class Reader(nn.Module):
         max_length: most tokens of a draft.
         width: of the beam.
         length_penalty: of the beam.
+        no_repeat: no sequence of so many tokens stands twice in a draft; 0 allows it.
     """
 
     def __init__(
@@ -54,13 +58,14 @@ class Reader(nn.Module):
         classifier: StudyClassifier,
         labels: list[Label],
         exclusive: bool,
-        decoder: RecurrentDecoder | None = None,
+        decoder: Decoder | None = None,
         vocabulary: Vocabulary | None = None,
         suitability: Suitability | None = None,
         first_word: str = "free",
         max_length: int = 40,
         width: int = 3,
         length_penalty: float = 0.0,
+        no_repeat: int = 0,
     ) -> None:
         """Join the parts; nothing is copied.
 
@@ -73,7 +78,7 @@ class Reader(nn.Module):
         self.classifier, self.decoder, self.suitability = classifier, decoder, suitability
         self.labels, self.exclusive, self.vocabulary = labels, exclusive, vocabulary
         self.first_word, self.max_length = first_word, max_length
-        self.width, self.length_penalty = width, length_penalty
+        self.width, self.length_penalty, self.no_repeat = width, length_penalty, no_repeat
         self.diseases = list(dict.fromkeys(label.disease for label in labels))
         self.owners = disease_owners(labels)
 
@@ -84,36 +89,108 @@ class Reader(nn.Module):
         # A disease that no training text names has no word: such a draft begins freely.
         return [[i for i in self.vocabulary.encode(name)[1:-1] if i != UNK] for name in names]
 
+    @property
+    def wants_maps(self) -> bool:
+        """Whether drafts need the feature maps instead of the pooled features."""
+        return self.decoder is not None and self.decoder.input == "map"
+
     def draft(self, features: Tensor, scores: Tensor, width: int | None = None) -> Generated:
-        """Free-running drafts of some studies; ``scores`` are their label probabilities.
+        """Free-running drafts of some studies.
+
+        Args:
+            features: as the decoder takes them: pooled, or maps where ``wants_maps`` (which may be
+                pooled too: a map of one place).
+            scores: their label probabilities.
+            width: of the beam, if not the reader's own.
 
         Raises:
             ValueError: the reader has no decoder.
         """
-        if self.decoder is None or self.vocabulary is None:
-            raise ValueError("this model has no decoder: train stage=generator on top of it")
+        decoder, _ = self._writer()
         return generate(
-            self.decoder,
+            decoder,
             features,
             self.max_length,
             width=width or self.width,
             length_penalty=self.length_penalty,
             prefixes=self._prefixes(scores),
+            no_repeat=self.no_repeat,
         )
 
+    def alternatives(
+        self,
+        features: Tensor,
+        scores: Tensor,
+        count: int,
+        method: str = "groups",
+        temperature: float = 1.0,
+        top_p: float = 0.9,
+        seed: int = 0,
+    ) -> list[Generated]:
+        """Distinct drafts of each study, ``count`` at most, to choose from.
+
+        Args:
+            features: as in ``draft``.
+            scores: likewise.
+            count: how many.
+            method: ``groups``, diverse beam search, of which the first draft is ``draft``'s; or
+                ``sample``, draws of which equal ones count once.
+            temperature: of the draws.
+            top_p: of the draws.
+            seed: of the draws.
+
+        Raises:
+            ValueError: the reader has no decoder, or an unknown method.
+        """
+        decoder, vocabulary = self._writer()
+        prefixes = self._prefixes(scores)
+        length, ngrams = self.max_length, self.no_repeat
+        if method == "groups":
+            found = generate_diverse(
+                decoder, features, length, count, self.width, self.length_penalty, prefixes, ngrams
+            )
+        elif method == "sample":
+            found = sample(
+                decoder, features, length, count, temperature, top_p, seed, prefixes, ngrams
+            )
+        else:
+            raise ValueError(f"unknown method {method!r}, expected 'groups' or 'sample'")
+        return [_distinct(generated, vocabulary) for generated in found]
+
+    def _writer(self) -> tuple[Decoder, Vocabulary]:
+        if self.decoder is None or self.vocabulary is None:
+            raise ValueError("this model has no decoder: train stage=generator on top of it")
+        return self.decoder, self.vocabulary
+
     @torch.no_grad()
-    def read(self, images: Tensor, views: Tensor) -> Reading:
+    def read(self, images: Tensor, views: Tensor, drafts: bool = True) -> Reading:
         """Features, probabilities and drafts of a batch; the module must be in evaluation mode.
+
+        Args:
+            images: of the studies.
+            views: which of the places hold an image.
+            drafts: False leaves the drafts out, which are most of the work.
 
         Shape:
             - images: ``(B, V, 1, H, W)`` in [0, 1]
             - views: ``(B, V)`` bool
         """
-        features = self.classifier.features(images, views)
+        drafts = drafts and self.decoder is not None and self.vocabulary is not None
+        maps = None
+        if drafts and self.wants_maps:
+            features, maps = self.classifier.features_and_maps(images, views)
+        else:
+            features = self.classifier.features(images, views)
         labels = probabilities(self.classifier.classify(features), self.exclusive)
         diseases = disease_probabilities(labels, self.owners, len(self.diseases), self.exclusive)
-        if self.decoder is None or self.vocabulary is None:
+        if not drafts or self.vocabulary is None:
             return Reading(features, labels, diseases, None, None)
-        generated = self.draft(features, labels)
-        drafts = [self.vocabulary.decode(ids) for ids in generated.tokens]
-        return Reading(features, labels, diseases, drafts, generated.confidences)
+        generated = self.draft(features if maps is None else maps, labels)
+        texts = [self.vocabulary.decode(ids) for ids in generated.tokens]
+        return Reading(features, labels, diseases, texts, generated.confidences, generated)
+
+
+def _distinct(generated: Generated, vocabulary: Vocabulary) -> Generated:
+    """Different ids may give one text; the first of them stays."""
+    first = {vocabulary.decode(ids): at for at, ids in reversed(list(enumerate(generated.tokens)))}
+    return generated.select(sorted(first.values()))

@@ -15,7 +15,7 @@ from torch import Tensor
 from cascade.errors import InputError
 from cascade.labels.patterns import term_disease
 from cascade.labels.table import NORMAL, Label, LabelTable
-from cascade.models.decoders import RecurrentDecoder
+from cascade.models.decoders import Decoder
 from cascade.relabel.cluster import cluster, cluster_counts
 from cascade.relabel.contexts import disease_texts, joint_contexts
 from cascade.text.vocabulary import Vocabulary
@@ -40,7 +40,7 @@ def describe(texts: Sequence[str], words: int = 4) -> str:
 
 def relabel(
     table: LabelTable,
-    decoder: RecurrentDecoder,
+    decoder: Decoder,
     vocabulary: Vocabulary,
     study_ids: Sequence[str],
     features: Tensor,
@@ -59,7 +59,7 @@ def relabel(
         decoder: of this round, in evaluation mode.
         vocabulary: of the decoder.
         study_ids: N studies with image and annotation.
-        features: ``(N, D)`` of this round's encoder.
+        features: ``(N, ...)`` of this round's encoder, as the decoder takes them.
         annotations: N true annotation texts.
         is_train: ``(N,)`` bool.
         options: ``rule``, ``min_cases``, ``cases_per_cluster``, ``min_cluster``, and ``shuffle``:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from cascade.labels.mesh import annotation_terms, disease_of
-from cascade.models.decoders import RecurrentDecoder
+from cascade.models.decoders import Decoder
 from cascade.text.vocabulary import PAD, Vocabulary
 
 
@@ -38,7 +38,7 @@ def disease_texts(annotation: str, disease: Callable[[str], str] = disease_of) -
 
 @torch.no_grad()
 def joint_contexts(
-    decoder: RecurrentDecoder,
+    decoder: Decoder,
     vocabulary: Vocabulary,
     features: Tensor,
     texts: Sequence[str],
@@ -49,7 +49,7 @@ def joint_contexts(
     Args:
         decoder: trained, in evaluation mode.
         vocabulary: of the decoder.
-        features: ``(N, D)``, the image that each text describes.
+        features: ``(N, ...)`` as the decoder takes them, the image that each text describes.
         texts: N non-empty texts.
         batch_size: texts at a time.
 
@@ -57,8 +57,10 @@ def joint_contexts(
         ``(N, H)`` float32.
     """
     contexts = [np.zeros((0, decoder.hidden), dtype=np.float32)]
+    most = None if decoder.positions is None else decoder.positions - 1
     for start in range(0, len(texts), batch_size):
-        rows = [torch.tensor(vocabulary.encode(text)) for text in texts[start : start + batch_size]]
+        part = texts[start : start + batch_size]
+        rows = [torch.tensor(vocabulary.encode(text, most)) for text in part]
         tokens = pad_sequence(rows, batch_first=True, padding_value=PAD)[:, :-1]
         lengths = torch.tensor([len(row) - 1 for row in rows])  # BOS and the words, without EOS
         _, states = decoder(features[start : start + batch_size], tokens)

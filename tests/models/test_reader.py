@@ -83,3 +83,40 @@ def test_without_a_decoder_there_is_no_draft():
 def test_first_word_has_two_choices():
     with pytest.raises(ValueError, match="unknown first_word 'any'"):
         make(first_word="any")
+
+
+def test_a_reading_without_drafts_is_the_rest_of_it():
+    reader = make()
+    whole, part = reader.read(IMAGES, VIEWS), reader.read(IMAGES, VIEWS, drafts=False)
+    assert torch.equal(whole.features, part.features)
+    assert torch.equal(whole.diseases, part.diseases)
+    assert (part.drafts, part.confidences, part.generated) == (None, None, None)
+    assert [len(words) for words in whole.generated.words] == [
+        len(tokens) + 1 for tokens in whole.generated.tokens
+    ]
+
+
+@pytest.mark.parametrize("method", ["groups", "sample"])
+def test_alternatives_are_distinct_texts(method):
+    reader = make()
+    reading = reader.read(IMAGES, VIEWS)
+    found = reader.alternatives(reading.features, reading.labels, 3, method)
+    for row, generated in enumerate(found):
+        texts = [reader.vocabulary.decode(tokens) for tokens in generated.tokens]
+        assert 1 <= len(texts) == len(set(texts)) <= 3
+        if method == "groups":
+            assert texts[0] == reading.drafts[row]
+
+
+def test_alternatives_need_a_method_and_a_decoder():
+    with pytest.raises(ValueError, match="unknown method 'best'"):
+        make().alternatives(torch.randn(1, 32), scores(0), 2, "best")
+    with pytest.raises(ValueError, match="no decoder"):
+        make(decoder=False).alternatives(torch.randn(1, 32), scores(0), 2)
+
+
+def test_the_reader_keeps_sequences_from_repeating():
+    reader = make(no_repeat=1)
+    reader.decoder.output.bias.data[2] = -50.0  # EOS
+    tokens = reader.draft(torch.randn(4, 32), scores(0).expand(4, -1)).tokens
+    assert all(len(set(row)) == len(row) for row in tokens)

@@ -1,4 +1,4 @@
-"""Recurrent decoders by name, conditioned on a study's pooled features.
+"""LSTM and GRU, conditioned on a study's pooled features.
 
 As in Shin et al. 2016 the features set the state of every layer (hidden and, for an LSTM, cell),
 and the forget-gate bias starts at 1. Where the sizes differ the paper uses PCA; here a linear map
@@ -8,21 +8,20 @@ is learned.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cascade.models.decoders.base import Decoder, State, Taught
 from cascade.text.vocabulary import PAD
-
-State = tuple[Tensor, ...]
-"""Per-layer states, each ``(L, B, H)``: (h, c) of an LSTM, (h,) of a GRU."""
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
-class RecurrentDecoder(nn.Module):
-    """Word by word from an image's features.
+class RecurrentDecoder(Decoder):
+    """Word by word from an image's pooled features.
+
+    Its state is one tensor ``(L, B, H)`` each: (h, c) of an LSTM, (h,) of a GRU.
 
     Args:
         cell: ``lstm`` or ``gru``.
@@ -41,9 +40,6 @@ class RecurrentDecoder(nn.Module):
         - states: ``(B, T, H)``, the top layer's hidden state after each word
     """
 
-    feature_mean: Tensor
-    feature_scale: Tensor
-
     def __init__(
         self,
         cell: str,
@@ -56,7 +52,7 @@ class RecurrentDecoder(nn.Module):
         inject: bool = False,
     ) -> None:
         """Random weights, no feature statistics yet."""
-        super().__init__()
+        super().__init__(num_features)
         if cell not in CELLS:
             raise ValueError(f"unknown decoder cell {cell!r}, expected one of {sorted(CELLS)}")
         self.hidden, self.layers, self.inject = hidden, layers, inject
@@ -69,8 +65,6 @@ class RecurrentDecoder(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, vocab_size)
-        self.register_buffer("feature_mean", torch.zeros(num_features))
-        self.register_buffer("feature_scale", torch.ones(num_features))
         if cell == "lstm":
             self._open_forget_gates()
 
@@ -107,26 +101,17 @@ class RecurrentDecoder(nn.Module):
         outputs, after = self.rnn(inputs, state if self.parts == 2 else state[0])
         return outputs, after if isinstance(after, tuple) else (after,)
 
-    def forward(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def teach(self, features: Tensor, tokens: Tensor) -> Taught:
         """Teacher forcing: logits of each next word, and the states, given the true words."""
         normalised = self.normalise(features)
         states, _ = self._recur(self._inputs(tokens, normalised), self.start(normalised))
-        return self.output(self.dropout(states)), states
+        return Taught(self.output(self.dropout(states)), states, None)
 
     def step(self, normalised: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """One word further: ``(B,)`` tokens in, ``(B, vocab_size)`` logits and a new state out."""
         outputs, after = self._recur(self._inputs(tokens.unsqueeze(1), normalised), state)
         return self.output(outputs[:, 0]), after
 
-
-def create_decoder(
-    name: str, vocab_size: int, num_features: int, **kwargs: Any
-) -> RecurrentDecoder:
-    """A decoder by name with random weights.
-
-    Raises:
-        ValueError: unknown name.
-    """
-    if name not in CELLS:
-        raise ValueError(f"unknown decoder {name!r}, expected one of {sorted(CELLS)}")
-    return RecurrentDecoder(name, vocab_size, num_features, **kwargs)
+    def reorder(self, state: State, rows: Tensor) -> State:
+        """The state of other rows."""
+        return tuple(part.index_select(1, rows) for part in state)
