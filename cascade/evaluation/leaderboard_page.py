@@ -30,7 +30,6 @@ from cascade.evaluation.leaderboard import (
     setting_text,
 )
 from cascade.evaluation.leaderboard_charts import curve_plot, pareto_plot, setting_plot, short
-from cascade.evaluation.page import signed
 from cascade.evaluation.significance import Figure
 from cascade.evaluation.statistics import sign
 
@@ -328,17 +327,21 @@ def range_text(figure: Figure) -> str:
     return f"{number(figure.low)}{between}{number(figure.high)}".replace("-", "−")
 
 
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
 def _first(c: Configuration) -> dict[str, Any]:
     if c.first is None:
         return {"text": "", "sort": "", "verdict": "", "lines": []}
     lines = []
     for ends, over in ((c.first.rows, "patients"), (c.first.seeds, "seeds")):
         if not math.isnan(ends[0]):
-            lines.append(f"over {over} {signed(ends[0])} to {signed(ends[1])}")
+            lines.append(f"over {over} {_signed(ends[0])} to {_signed(ends[1])}")
     if not c.first.paired:
         lines.append(c.first.basis)
     return {
-        "text": signed(c.first.value),
+        "text": _signed(c.first.value),
         "sort": f"{c.first.value:.9g}",
         "verdict": "worse" if c.first.holds else "unclear",
         "lines": lines,
