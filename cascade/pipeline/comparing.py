@@ -29,6 +29,12 @@ from cascade.pipeline.settings import FREE_KEYS, flatten
 
 METRICS_FILE = "metrics.json"
 STAGES = ("classifier", "generator")
+USUAL = {
+    "failed": "it did not say why",
+    "running": "still running",
+    "pruned": "stopped early: behind the other trials on validation",
+}
+"""What a job that is not done can be, and what is said of it where it says nothing itself."""
 CURVES = {"classifier": ("val/auroc", "val/loss"), "generator": ("val/bleu", "val/loss")}
 """Of which column a stage's learning curve is; the first that is there."""
 VALIDATION = {
@@ -148,8 +154,8 @@ def _read_job(entry: Entry, path: Path) -> None:
         entry.cost["job_seconds"] = float(seconds)
     status = str(job.get("status") or "done")
     if status != "done":
-        entry.status = status if status in ("failed", "running") else "unfinished"
-        entry.reason = str(job.get("reason") or {"running": "still running"}.get(status, status))
+        entry.status = status if status in USUAL else "unfinished"
+        entry.reason = str(job.get("reason") or USUAL.get(status, status))
 
 
 def _read_settings(entry: Entry, path: Path) -> None:

@@ -96,6 +96,7 @@ def sweep(tmp_path_factory):
     for name, record in (
         ("4", {"status": "failed", "reason": "out of memory", "overrides": ["encoder.width=999"]}),
         ("10", {"status": "running", "reason": None, "overrides": ["seed=3"], "seconds": 0}),
+        ("11", {"status": "pruned", "reason": None, "overrides": ["seed=4"]}),
     ):
         (root / name).mkdir()
         (root / name / "job.json").write_text(json.dumps(record))
@@ -124,6 +125,7 @@ def test_a_sweep_is_one_leaderboard(cascade, sweep, tmp_path):
         ("", "failed", "", ""),
         ("", "unfinished", "32", ""),
         ("", "running", "", ""),
+        ("", "pruned", "", ""),
     ]
     best, other = rows[:2]
     assert float(best["exact"]) == pytest.approx(0.85)
