@@ -49,6 +49,7 @@ NO_SETTING = (
     "sweep",
     "launcher",
     "resume",
+    "search",
     "paths",
     "data.cache",
     "data.workers",
