@@ -286,8 +286,8 @@ def main() -> None:
         f"{above(field[FIXED])} The commonest report's CIDEr is above the fixed one's, whose other "
         "figures are higher: no single figure orders these systems.\n",
         f"BLEU-4 of the three random draws: {', '.join(map(number, spread))}. The fixed report is "
-        "chosen on the validation findings by mean BLEU-1..4 (`words-and-stops`):\n",
-        f"> {' '.join(made[FIXED][0].split())}\n",
+        "chosen on the validation findings by mean BLEU-1..4 (`words-and-stops`); it has "
+        f"{len(made[FIXED][0].split())} words (no report of the collection is copied here).\n",
         "The **oracle** row is told the true MeSH terms of each test study, and writes the "
         "commonest training report of just those diseases (or of the first): no system without an "
         "image may be compared with it. Told every disease, it is still "
