@@ -15,8 +15,8 @@ from markupsafe import Markup, escape
 
 from cascade.evaluation.significance import Figure
 
-MOST_CURVE_POINTS = 120
-"""A ROC curve is drawn with at most so many corners."""
+Curve = tuple[str, np.ndarray, np.ndarray]
+"""A class, and the points' x and y."""
 LABEL_LENGTH = 28
 """Longer names are cut in charts (and whole on hovering): wide system fonts must fit too."""
 
@@ -129,31 +129,126 @@ def dot_plot(title: str, marks: Sequence[Mark], chance: float | None = None) -> 
     return Markup("".join(parts))
 
 
-def roc_plot(
-    title: str, curves: Sequence[tuple[str, np.ndarray, np.ndarray]], side: int = 160
+def unit_plot(
+    title: str,
+    curves: Sequence[Curve],
+    *,
+    diagonal: bool = False,
+    level: float | None = None,
+    dots: bool = False,
+    ranges: np.ndarray | None = None,
 ) -> Markup:
-    """ROC curves of one label: each a class, false positive rates and true positive rates."""
-    margin = 5
-    inner = side - 2 * margin
+    """Curves of one label in the unit square: ROC, precision and recall, or reliability.
+
+    Args:
+        title: read out by screen readers.
+        curves: each a class, x and y in [0, 1]; the last one lies on top.
+        diagonal: draw the line from (0, 0) to (1, 1).
+        level: draw a line at this height.
+        dots: mark each point of the curves that are not trivial.
+        ranges: ``(P, 3)``: x, and the ends of an interval of y; NaN for none.
+    """
+    left, top, inner = 20, 6, 134
+    side_x, side_y = left + inner + 6, top + inner + 18
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return left + inner * x, top + inner * (1 - y)
+
+    def line(style: str, start: tuple[float, float], end: tuple[float, float]) -> str:
+        (x1, y1), (x2, y2) = at(*start), at(*end)
+        return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
     parts = [
-        f'<svg viewBox="0 0 {side} {side}" role="img" class="chart roc">'
+        f'<svg viewBox="0 0 {side_x} {side_y}" role="img" class="chart unit">'
         f"<title>{escape(title)}</title>"
-        f'<rect class="frame" x="{margin}" y="{margin}" width="{inner}" height="{inner}"/>'
-        f'<line class="diagonal" x1="{margin}" y1="{side - margin}" x2="{side - margin}" '
-        f'y2="{margin}"/>'
+        f'<rect class="frame" x="{left}" y="{top}" width="{inner}" height="{inner}"/>'
     ]
-    for style, false_rate, true_rate in curves:
-        if not len(false_rate):
-            continue
-        step = max(1, math.ceil(len(false_rate) / MOST_CURVE_POINTS))
-        kept = np.unique(np.r_[np.arange(0, len(false_rate), step), len(false_rate) - 1])
-        points = " ".join(
-            f"{margin + inner * x:.1f},{side - margin - inner * y:.1f}"
-            for x, y in zip(false_rate[kept], true_rate[kept], strict=True)
+    for tick in (0, 0.5, 1):
+        x, y = at(tick, tick)
+        parts.append(
+            f'<text class="axis" x="{x:.1f}" y="{side_y - 5}" text-anchor="middle">{tick:g}</text>'
+            f'<text class="axis" x="{left - 4}" y="{y + 3.5:.1f}" text-anchor="end">{tick:g}</text>'
         )
-        parts.append(f'<polyline class="curve {style}" points="{points}"/>')
+    parts += [line("grid", (0.5, 0), (0.5, 1)), line("grid", (0, 0.5), (1, 0.5))]
+    if diagonal:
+        parts.append(line("diagonal", (0, 0), (1, 1)))
+    if level is not None:
+        parts.append(line("diagonal", (0, level), (1, level)))
+    for x, low, high in [] if ranges is None else ranges.tolist():
+        if not math.isnan(low):
+            parts.append(line("range c0", (x, low), (x, high)))
+    for style, xs, ys in curves:
+        points = [at(x, y) for x, y in zip(xs.tolist(), ys.tolist(), strict=True)]
+        if points:
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+            parts.append(f'<polyline class="curve {style}" points="{path}"/>')
+        if dots and style != "ct":
+            parts += [
+                f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y in points
+            ]
     parts.append("</svg>")
     return Markup("".join(parts))
+
+
+def score_bars(title: str, rows: Sequence[tuple[str, Figure, float]]) -> Markup:
+    """One bar a label from 0 to 1 with its interval, and a hollow mark at what a rival gets.
+
+    Args:
+        title: read out by screen readers.
+        rows: a name, the figure, and the rival's (NaN for none).
+    """
+    left, right, row, top = 204, 690, 22, 4
+    bottom = top + row * len(rows)
+    parts = [
+        f'<svg viewBox="0 0 740 {bottom + 20}" role="img" class="chart wide">'
+        f"<title>{escape(title)}</title>",
+        *_unit_axis(left, right, top, bottom),
+    ]
+    for place, (name, value, rival) in enumerate(rows):
+        y = top + row * (place + 0.5)
+        parts.append(_name(left - 10, y + 4, name))
+        if not math.isnan(value.value):
+            width = max(1.0, (right - left) * value.value)
+            parts.append(
+                f'<rect class="bar c0" x="{left}" y="{y - 5:.1f}" width="{width:.1f}" height="10">'
+                f"<title>{escape(name)}: {number(value.value)}</title></rect>"
+            )
+        if not math.isnan(value.low):
+            ends = [left + (right - left) * end for end in (value.low, value.high)]
+            parts.append(
+                f'<line class="whisker" x1="{ends[0]:.1f}" x2="{ends[1]:.1f}" y1="{y:.1f}" '
+                f'y2="{y:.1f}"/>'
+            )
+        if not math.isnan(rival):
+            x = left + (right - left) * rival
+            parts.append(
+                f'<circle class="ct hollow" cx="{x:.1f}" cy="{y:.1f}" r="4.4"><title>'
+                f"best trivial system: {number(rival)}</title></circle>"
+            )
+        parts.append(
+            f'<text class="value small" x="736" y="{y + 4:.1f}" text-anchor="end">'
+            f"{number(value.value, 2)}</text>"
+        )
+    parts.append("</svg>")
+    return Markup("".join(parts))
+
+
+def _unit_axis(left: float, right: float, top: float, bottom: float) -> list[str]:
+    parts = []
+    for step in (0, 0.25, 0.5, 0.75, 1):
+        x = left + (right - left) * step
+        parts.append(
+            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>'
+            f'<text class="axis" x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">{step:g}</text>'
+        )
+    return parts
+
+
+def _name(x: float, y: float, name: str) -> str:
+    return (
+        f'<text class="name" x="{x}" y="{y:.1f}" text-anchor="end">'
+        f"{escape(shorten(name, LABEL_LENGTH))}<title>{escape(name)}</title></text>"
+    )
 
 
 def bar_chart(title: str, groups: Sequence[tuple[str, Sequence[Mark]]]) -> Markup:
@@ -165,19 +260,11 @@ def bar_chart(title: str, groups: Sequence[tuple[str, Sequence[Mark]]]) -> Marku
         f'<svg viewBox="0 0 740 {bottom + 20}" role="img" class="chart wide">'
         f"<title>{escape(title)}</title>"
     ]
-    for step in (0, 0.25, 0.5, 0.75, 1):
-        x = left + (right - left) * step
-        parts.append(
-            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>'
-            f'<text class="axis" x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">{step:g}</text>'
-        )
+    parts += _unit_axis(left, right, top, bottom)
     y = float(top)
     for (name, marks), height in zip(groups, heights, strict=True):
         middle = y + (height - gap) / 2 + gap / 2
-        parts.append(
-            f'<text class="name" x="{left - 10}" y="{middle + 4:.1f}" text-anchor="end">'
-            f"{escape(shorten(name, LABEL_LENGTH))}<title>{escape(name)}</title></text>"
-        )
+        parts.append(_name(left - 10, middle + 4, name))
         at = y + gap / 2
         for mark in marks:
             value = mark.figure.value
