@@ -338,11 +338,13 @@ def _show(sweep: Sweep, records: Sequence[Mapping[str, Any] | None]) -> None:
 
     scores = [r["score"] for r in records if r and r["score"] is not None]
     metrics = list(dict.fromkeys(r["metric"] for r in records if r and r["metric"]))
-    table = Table(title=escape(f"{len(records)} jobs in {sweep.root}"), title_justify="left")
+    by = f"; score: {metrics[0]}" if len(metrics) == 1 else ""
+    title = escape(f"{len(records)} jobs in {sweep.root}{by}")
+    table = Table(title=title, title_justify="left")
     table.add_column("job", justify="right")
-    table.add_column("settings")
-    table.add_column("status")
-    table.add_column(metrics[0] if len(metrics) == 1 else "score", justify="right")
+    table.add_column("settings", overflow="fold")
+    table.add_column("status", overflow="fold")
+    table.add_column("score", justify="right")
     table.add_column("seconds", justify="right")
     for number, record in enumerate(records):
         row = record or {"status": "not begun", "score": None, "seconds": 0, "metric": None}

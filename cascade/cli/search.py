@@ -44,6 +44,14 @@ class Search:
         """A trial's overrides."""
         return [*self.fixed, *(f"{key}={_written(value)}" for key, value in parameters.items())]
 
+    def written(self) -> dict[str, str]:
+        """The space as it is given, for the records."""
+        return {key: _given(each) for key, each in self.space.items()}
+
+
+def _given(override: Any) -> str:
+    return str(override.input_line).partition("=")[2]
+
 
 def _written(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -74,7 +82,7 @@ def distribution(override: Any) -> Any:
     try:
         return kind(value.start, value.end, log=log)
     except ValueError as error:
-        raise InputError(f"{key}={override.get_value_element_as_str()}: {error}") from error
+        raise InputError(f"{key}={_given(override)}: {error}") from error
 
 
 def check_records(search: Search, records: Sequence[dict[str, Any] | None], root: Path) -> None:
@@ -86,15 +94,17 @@ def check_records(search: Search, records: Sequence[dict[str, Any] | None], root
     for number, record in enumerate(records):
         if record is None:
             continue
-        parameters = record.get("parameters")
-        if parameters is None or record["overrides"] != search.overrides(parameters):
+        before, now = record.get("space"), search.written()
+        if before is not None and before != now:
+            key = next(key for key in {**before, **now} if before.get(key) != now.get(key))
             raise InputError(
-                f"job {number} of {root} is of another search: resume=true needs the settings that "
-                "the search was begun with; for others choose another out="
+                f"{root} is a search over {key}={before.get(key)}, now it is {now.get(key)}: "
+                "choose another out="
             )
-        if set(parameters) != set(search.space):
+        if before is None or record["overrides"] != search.overrides(record["parameters"]):
             raise InputError(
-                f"{root} is a search over {', '.join(parameters)}: choose another out="
+                f"job {number} of {root} is of another sweep: resume=true needs the settings that "
+                "it was begun with; for others choose another out="
             )
 
 
@@ -158,7 +168,8 @@ def run_search(sweep: Sweep) -> None:
                 return f"{seen[last]:.4f} in epoch {last % ROUND + 1}: below the earlier trials"
             return None
 
-        run_job(sweep, number, {"parameters": trial.params}, hopeless)
+        facts = {"parameters": trial.params, "space": search.written()}
+        run_job(sweep, number, facts, hopeless)
         record = read_record(sweep.folder(number)) or {}
         state = {"done": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
         ended = state.get(record.get("status", ""), TrialState.FAIL)

@@ -280,6 +280,128 @@ def test_jobs_at_once_have_places_of_their_own(tmp_path):
         unlock(path, file)
 
 
+# --- a search
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """Jobs that end at once, scored by how near the learning rate is to 0.01."""
+    begun = []
+
+    def run(sweep, folder, slot, lock, hopeless):
+        begun.append(int(folder.name))
+        job = sweeps.read_record(folder)
+        rate = job["parameters"]["classifier.optimizer.lr"]
+        score = 1 - abs(rate - 0.01) * 50
+        (folder / "metrics.csv").write_text(f"epoch,step,val/auroc\n0,1,{score}\n1,2,{score}\n")
+        reason = hopeless(folder)
+        if reason is None:
+            end = {"status": "done", "exit_status": 0, "score": score, "metric": "AUROC"}
+            jobs._write_record(folder, **end)
+        return 0, reason
+
+    monkeypatch.setattr(jobs, "_run_process", run)
+    return begun
+
+
+SEARCH = [
+    *("train", "-m", "sweep=optuna", "collection=c", "label_table=l", "search.startup=3"),
+    *("search.grace=0", "search.trials=9"),
+]
+
+
+def rates(out):
+    found = sorted(out.glob("*/job.json"), key=lambda path: int(path.parent.name))
+    parameters = [json.loads(path.read_text())["parameters"] for path in found]
+    return [each["classifier.optimizer.lr"] for each in parameters]
+
+
+def test_a_search_learns_and_prunes(cascade, scored, tmp_path):
+    outcome = cascade(*SEARCH, "search.trials=20", "out=s")
+    assert outcome.status == 0
+    assert scored == list(range(20))
+    every = [record(tmp_path / "s", n) for n in range(20)]
+    status = [each["status"] for each in every]
+    assert status.count("done") >= 4
+    assert "pruned" in status
+    assert all("below the earlier" in each["reason"] for each in every if each["score"] is None)
+    found = rates(tmp_path / "s")
+    distance = [abs(rate - 0.01) for rate in found]
+    assert sum(distance[10:]) < sum(distance[:10])
+    assert all(0.0003 <= rate <= 0.03 for rate in found)
+    assert set(every[0]["parameters"]) == {
+        *("classifier.optimizer.lr", "generator.optimizer.lr", "classifier.dropout"),
+        "decoder.hidden",
+    }
+    assert f"classifier.optimizer.lr={found[0]:.6g}" in every[0]["overrides"]
+
+
+def test_a_search_that_goes_on_is_as_one_that_never_stopped(cascade, scored, tmp_path):
+    assert cascade(*SEARCH, "out=whole").status == 0
+    assert cascade(*SEARCH, "search.trials=4", "out=parts").status == 0
+    path = tmp_path / "parts" / "3" / "job.json"  # as a kill would have left it
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "running"}))
+    assert cascade(*SEARCH, "resume=true", "out=parts").status == 0
+    assert scored[9:] == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8]
+    assert rates(tmp_path / "parts") == rates(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["decoder.hidden=64,128"], "a search over decoder.hidden=128,256,512, now it is 64,128"),
+        (["seed=2"], "job 0 .* is of another sweep"),
+        (["search.trials=0"], "search.trials=0"),
+        (["'encoder.width=tag(log,interval(0,4))'"], "encoder.width="),
+        (["launcher=submitit_local"], "sweep=optuna runs on this machine"),
+    ],
+    ids=str,
+)
+def test_a_wrong_search_is_one_line(cascade, scored, words, said):
+    assert cascade(*SEARCH, "search.trials=1", "out=s").status == 0
+    outcome = cascade(*SEARCH, *[word.strip("'") for word in words], "resume=true", "out=s")
+    assert outcome.status == 2
+    assert re.search(said, outcome.line)
+    assert scored == [0]
+
+
+def test_optuna_that_is_not_installed_names_the_extra(monkeypatch):
+    monkeypatch.setattr(sweeps.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"sweep=optuna needs: pip install 'cascade-cxr\[sweep\]'"):
+        is_sweep("run", ["-m", "sweep=optuna"])
+    assert is_sweep("run", ["-m", "sweep=encoders"])
+
+
+def test_spaces(tmp_path):
+    from cascade.cli.search import distribution
+
+    words = ["a=1,2", "b=interval(0,1)", "c=int(interval(1,5))", "d=tag(log,interval(1e-4,1))"]
+    words += ["e=range(1,10,3)", "f=choice(x,y)"]
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    found = [distribution(each) for each in OverridesParser.create().parse_overrides(words)]
+    assert found[0].choices == ("1", "2")
+    assert (found[1].low, found[1].high, found[1].log) == (0, 1, False)
+    assert (type(found[2]).__name__, found[2].high) == ("IntDistribution", 5)
+    assert (found[3].low, found[3].log) == (1e-4, True)
+    assert (found[4].low, found[4].high, found[4].step) == (1, 7, 3)
+    assert found[5].choices == ("x", "y")
+
+
+def test_the_curve_of_a_run_spans_its_rounds(tmp_path):
+    from cascade.cli.search import validation_curve
+
+    for number, text in (
+        (1, "epoch,val/bleu\n0,0.1\n1,nan\n2,0.3\n"),
+        (2, "epoch,val/bleu\n0,0.4\n"),
+    ):
+        folder = tmp_path / f"round-{number}" / "generator"
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text(text)
+    assert validation_curve("run", None, tmp_path) == {0: 0.1, 2: 0.3, 1000: 0.4}
+    assert validation_curve("train", "generator", tmp_path) == {}
+
+
 # --- whole sweeps, in processes
 
 
