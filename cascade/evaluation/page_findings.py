@@ -37,8 +37,15 @@ def diseases(look: Look) -> dict[str, Any] | None:
         "bars": _recall_bars(look, systems),
         "rows": _disease_rows(table, systems),
         "slots": _slots(look),
-        "confusion": confusion(look),
+        "confusion": _disease_confusion(look),
     }
+
+
+def _disease_confusion(look: Look) -> dict[str, Any] | None:
+    if look.main.hypotheses is None:
+        return None
+    matrix = annotation.disease_matrix(look.main.hypotheses, look.evaluation.rows.references)
+    return confusion_table(matrix.names, matrix.reference, matrix.hypothesis)
 
 
 def _recall_bars(look: Look, systems: list[System]) -> Markup | None:
@@ -108,6 +115,7 @@ def clinical_section(look: Look) -> dict[str, Any] | None:
     if own.empty:
         return None
     own = own.sort_values("support", ascending=False, kind="stable")
+    counts = clinical.count_labels(look.main.hypotheses or [], look.evaluation.rows.references)
     rivals = {str(label): _best_trivial_f1(look, str(label)) for label in own.index}
     bars = [
         (
@@ -123,8 +131,8 @@ def clinical_section(look: Look) -> dict[str, Any] | None:
         "rows": [
             _clinical_row(str(label), row, rivals[str(label)]) for label, row in own.iterrows()
         ],
-        "stands": _stands(look),
-        "confusion": confusion(look),
+        "stands": _stands(look, counts),
+        "confusion": confusion_table(counts.names, counts.reference == 1, counts.hypothesis == 1),
     }
 
 
@@ -147,39 +155,23 @@ def _clinical_row(label: str, row: pd.Series, rival: tuple[float, str]) -> dict[
     return {"name": label, "cells": [*counts, *shares, f1, other, *wrong]}
 
 
-def _stands(look: Look) -> dict[str, Any] | None:
+def _stands(look: Look, counts: clinical.ClinicalCounts) -> dict[str, Any] | None:
     """Contradictions and side errors of every system, with the counts behind them."""
     found = look.scores(STANDS)
     if found is None:
         return None
     table = look.evaluation.clinical
     sums = table.groupby("system")[["false_findings", "false_denials"]].sum()
-    hypotheses = {s.name: s.hypotheses for s in look.evaluation.systems}
+    wrong, compared = counts.sides_wrong.sum(), counts.sides_compared.sum()
     for row in found["rows"]:
-        name = row["system"]["name"]
+        name, sides = row["system"]["name"], row["cells"][-1]
+        if name == look.main.name and len(row["cells"]) == len(STANDS):
+            sides["below"] = " · ".join(filter(None, (sides["below"], f"{wrong} of {compared}")))
         row["cells"] += [
             plain_cell(int(sums.loc[name, key])) for key in ("false_findings", "false_denials")
         ]
-        texts = hypotheses[name]
-        if texts is not None and len(found["columns"]) == len(STANDS):
-            counts = clinical.count_labels(texts, look.evaluation.rows.references)
-            wrong, compared = counts.sides_wrong.sum(), counts.sides_compared.sum()
-            sides = row["cells"][len(STANDS) - 1]
-            sides["below"] = " · ".join(filter(None, (sides["below"], f"{wrong} of {compared}")))
     found["columns"] = [*found["columns"], "False findings", "False denials"]
     return found
-
-
-def confusion(look: Look) -> dict[str, Any] | None:
-    """Which label the main system's text puts in place of which; None where it writes nothing."""
-    texts, references = look.main.hypotheses, look.evaluation.rows.references
-    if texts is None:
-        return None
-    if look.evaluation.kind == "annotation":
-        matrix = annotation.disease_matrix(texts, references)
-        return confusion_table(matrix.names, matrix.reference, matrix.hypothesis)
-    counts = clinical.count_labels(texts, references)
-    return confusion_table(counts.names, counts.reference == 1, counts.hypothesis == 1)
 
 
 def confusion_table(

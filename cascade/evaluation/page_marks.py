@@ -80,7 +80,8 @@ def mark_report(text: str, other: str, missing: str = "alone") -> list[Piece]:
     >>> [(piece.text, piece.verdict) for piece in mark_report("No mass.", "A mass is seen.")]
     [('No ', ''), ('mass', 'contradict'), ('.', '')]
     """
-    mentions = mine_text(text)
+    remarks = load_lexicon().remarks  # of the picture or the patient, not findings
+    mentions = [mention for mention in mine_text(text) if mention.finding not in remarks]
     found = {mention: _judge(mention, text, other, missing) for mention in mentions}
     cuts = sorted({0, len(text), *(m.start for m in mentions), *(m.end for m in mentions)})
     pieces: list[Piece] = []
