@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,15 @@ def relabel_round(context: Context, table: LabelTable, bundle: Path, out: Path) 
         records = records.select([i for i, text in enumerate(records.texts) if text])
         dataset = StudyDataset(records, context.cache, table)
         batch = int(context.settings["generator"]["feature_batch_size"])
-        found, _ = extract_features(reader.classifier, dataset, reader.exclusive, batch, [None])
+        found, _ = extract_features(
+            reader.classifier,
+            dataset,
+            reader.exclusive,
+            batch,
+            [None],
+            maps=reader.wants_maps,
+            memory=float(context.settings["generator"].get("map_memory", math.inf)),
+        )
         features.append(found[:, 0])
         study_ids += records.study_ids
         texts += records.texts

@@ -28,11 +28,12 @@ from cascade.data.transforms import Augment, to_unit
 from cascade.errors import CascadeError, InputError
 from cascade.labels.table import NORMAL, LabelTable, disease_owners
 from cascade.metrics.nlg import annotation_words, report_words
-from cascade.models.decoders import create_decoder
+from cascade.models.decoders import Decoder, create_decoder
 from cascade.models.encoders import TRAINING_OPTIONS, create_encoder, load_weights
 from cascade.models.heads import StudyClassifier, probabilities
 from cascade.models.reader import Reader
 from cascade.models.suitability import Suitability
+from cascade.text.vocabulary import Vocabulary
 from cascade.training.callbacks import GradualUnfreezing, MetricsFile
 from cascade.training.classifier import ClassifierModule
 from cascade.training.report_generator import (
@@ -270,14 +271,33 @@ def extract_features(
     augments: list[Augment | None],
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
+    maps: bool = False,
+    memory: float = math.inf,
 ) -> tuple[Tensor, Tensor]:
-    """Pooled features of all studies, once for each augmentation.
+    """Features of all studies, once for each augmentation.
+
+    Args:
+        network: the classifier.
+        dataset: the studies.
+        exclusive: of its labels.
+        batch_size: studies at a time.
+        augments: one a copy.
+        device: to compute on.
+        progress: told how many studies are done, of how many.
+        maps: the feature maps in half precision, for decoders that look at places, instead of the
+            pooled features.
+        memory: most GiB that the maps may take.
 
     Returns:
-        features ``(N, A, D)`` and the label probabilities of the first copy ``(N, K)``, on the CPU.
+        features ``(N, A, D)``, or ``(N, A, V, D, H', W')`` of maps, and the label probabilities of
+        the first copy ``(N, K)``, on the CPU.
+
+    Raises:
+        InputError: the maps would take more than ``memory``.
     """
     network = network.eval().to(device)
     copies, scores = [], []
+    whole: Tensor | None = None
     total, done = len(dataset) * len(augments), 0
     for number, augment in enumerate(augments):
         parts = []
@@ -286,15 +306,39 @@ def extract_features(
             images = to_unit(batch.images.to(device))
             if augment is not None:
                 images = augment(images.flatten(0, 1)).view_as(images)
-            features = network.features(images, batch.views.to(device))
-            parts.append(features.float().cpu())
+            views = batch.views.to(device)
+            if maps:
+                features, found = network.features_and_maps(images, views)
+                if whole is None:
+                    whole = _room_for_maps(found, len(dataset), len(augments), memory)
+                whole[start : start + len(found), number] = found.half().cpu()
+            else:
+                features = network.features(images, views)
+                parts.append(features.float().cpu())
             if number == 0:
                 scores.append(probabilities(network.classify(features).float(), exclusive).cpu())
             done += len(batch.study_ids)
             if progress is not None:
                 progress(done, total)
-        copies.append(torch.cat(parts))
-    return torch.stack(copies, dim=1), torch.cat(scores)
+        if not maps:
+            copies.append(torch.cat(parts))
+    features = whole if whole is not None else torch.stack(copies, dim=1)
+    return features, torch.cat(scores)
+
+
+def _room_for_maps(maps: Tensor, studies: int, copies: int, memory: float) -> Tensor:
+    """An empty ``(N, A, V, D, H', W')`` for the maps of which ``maps`` are the first."""
+    shape = (studies, copies, *maps.shape[1:])
+    needed = 2 * math.prod(shape) / 2**30
+    if needed > memory:
+        places = " x ".join(map(str, maps.shape[1:]))
+        raise InputError(
+            f"the feature maps of {studies} studies in {copies} copies, {places} each, take "
+            f"{needed:.3g} GiB, more than generator.map_memory={memory:g}: lower generator.copies "
+            "or data.image_size, raise the limit, or take a decoder of pooled features (lstm, gru)"
+        )
+    log.info("feature maps of %d studies in %d copies: %.2f GiB", studies, copies, needed)
+    return torch.empty(shape, dtype=torch.float16)
 
 
 def fit_generator(
@@ -335,6 +379,7 @@ def fit_generator(
     vocabulary = build_vocabulary(train.texts, options)
     train = train.select([i for i, text in enumerate(train.texts) if vocabulary.split(text)])
     log_coverage(vocabulary, train.texts, val.texts, int(options["max_length"]))
+    decoder = _new_decoder(settings["decoder"], vocabulary, reader.classifier, options)
     device = "cuda" if torch.cuda.is_available() and _wants_gpu(settings) else "cpu"
     learn, select = StudyDataset(train, cache, table), StudyDataset(val, cache, table)
     augments: list[Augment | None] = [None]
@@ -345,28 +390,26 @@ def fit_generator(
         ]
 
     def extract(dataset: StudyDataset, copies: list[Augment | None]) -> tuple[Tensor, Tensor]:
-        batch_size = int(options["feature_batch_size"])
         return extract_features(
-            reader.classifier, dataset, reader.exclusive, batch_size, copies, device, progress
+            reader.classifier,
+            dataset,
+            reader.exclusive,
+            int(options["feature_batch_size"]),
+            copies,
+            device,
+            progress,
+            maps=decoder.input == "map",
+            memory=float(options.get("map_memory", math.inf)),
         )
 
     features, scores = extract(learn, augments)
     val_features, val_scores = extract(select, [None])
-    decoder_options = dict(settings["decoder"])
-    try:
-        decoder = create_decoder(
-            decoder_options.pop("name"),
-            len(vocabulary),
-            features.shape[2],
-            **decoder_options,
-        )
-    except (TypeError, ValueError) as error:
-        raise InputError(str(error)) from error
     decoder.set_feature_statistics(features.flatten(0, 1))
     reader.classifier.cpu().eval()
     reader.decoder, reader.vocabulary = decoder, vocabulary
     reader.first_word, reader.max_length = options["first_word"], int(options["max_length"])
     reader.width, reader.length_penalty = int(options["width"]), float(options["length_penalty"])
+    reader.no_repeat = int(options.get("no_repeat", 0))
     length = reader.max_length
     learned = FeatureDataset(features, scores, train.texts, vocabulary, length, seed)
     selected = FeatureDataset(val_features, val_scores, val.texts, vocabulary, length, seed)
@@ -380,6 +423,35 @@ def fit_generator(
         score = _train(module, data, Path(directory), settings, int(options["epochs"]), "val/bleu")
     decoder.cpu().eval()
     return reader, score
+
+
+def _new_decoder(
+    chosen: Settings, vocabulary: Vocabulary, classifier: StudyClassifier, options: Settings
+) -> Decoder:
+    """The decoder to train: random weights, or those that its settings name.
+
+    Raises:
+        InputError: unknown names, files that do not fit, texts longer than it can read.
+    """
+    arguments = dict(chosen)
+    try:
+        decoder = create_decoder(
+            arguments.pop("name"), len(vocabulary), classifier.encoder.num_features, **arguments
+        )
+        found = decoder.load_initial(vocabulary)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(str(error)) from error
+    if found is not None:
+        log.info("decoder weights: %s", found)
+    length = int(options["max_length"])
+    if decoder.positions is not None and decoder.positions <= length:
+        raise InputError(
+            f"generator.max_length={length}: the decoder has {decoder.positions} positions, one of "
+            f"them for the beginning; give decoder.positions={length + 1} or more"
+        )
+    return decoder
 
 
 def _wants_gpu(settings: Settings) -> bool:

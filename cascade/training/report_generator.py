@@ -29,7 +29,7 @@ class TextBatch(NamedTuple):
     """Features and words of some studies.
 
     Shape:
-        - features: ``(B, D)``
+        - features: ``(B, D)``, or maps ``(B, V, D, H', W')``
         - scores: ``(B, K)`` label probabilities, for the first word
         - tokens: ``(B, T)`` BOS ... EOS, padded
     """
@@ -44,7 +44,7 @@ class FeatureDataset(Dataset[TextBatch]):
     """Studies as features and words, read a batch at once.
 
     Args:
-        features: ``(N, A, D)``, A augmented copies; each read takes one of them at random.
+        features: ``(N, A, ...)``, A augmented copies; each read takes one of them at random.
         scores: ``(N, K)``.
         texts: N targets as written.
         vocabulary: of the decoder.
@@ -80,7 +80,7 @@ class FeatureDataset(Dataset[TextBatch]):
         copies = self.features.shape[1]
         copy = torch.randint(copies, (len(chosen),), generator=self.generator)
         return TextBatch(
-            self.features[chosen, copy],
+            self.features[chosen, copy].float(),  # maps are kept in half precision
             self.scores[chosen],
             pad_sequence([self.tokens[i] for i in indices], batch_first=True, padding_value=PAD),
             [self.texts[i] for i in indices],

@@ -98,5 +98,9 @@ def test_padding_has_no_vector():
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match=r"unknown decoder 'rnn', expected one of \['gru', 'lstm'"):
+    with pytest.raises(ValueError, match=r"unknown decoder 'rnn', expected one of \['attention_"):
         create_decoder("rnn", 9, 6)
+    with pytest.raises(
+        ValueError, match="the decoder gru takes no heads: its options are .*inject"
+    ):
+        create_decoder("gru", 9, 6, heads=2)

@@ -288,7 +288,7 @@ def test_studies_without_text_are_an_error_that_names_the_target(tiny, settings,
         (classify, {"encoder": {"name": "resnet18", "width": 4}}, "width"),
         (classify, {"encoder": {"name": "tiny", "unfreeze": 9}}, "has 0 to 4 stages"),
         (classify, {"encoder": {"name": "tiny", "weights": "absent.pth"}}, "does not exist"),
-        (generate, {"decoder": {"name": "transformer"}}, "unknown decoder 'transformer'"),
+        (generate, {"decoder": {"name": "rnn"}}, "unknown decoder 'rnn'"),
         (generate, {"decoder": {"name": "gru", "heads": 4}}, "heads"),
     ],
 )
@@ -376,3 +376,45 @@ def test_a_study_of_two_views_trains_too(tiny, settings, tmp_path):
     tiny.train.image_rows[:] = [[row, (row + 3) % 24] if row % 2 else [row] for row in range(24)]
     reader, _ = classify(tmp_path, tiny, settings)
     assert all(bool(value.isfinite().all()) for value in reader.state_dict().values())
+
+
+@pytest.mark.parametrize("name", ["attention_lstm", "transformer"])
+def test_a_decoder_of_maps_is_trained_on_maps(name, tiny, settings, tmp_path, caplog):
+    small = {"attention_lstm": {"embedding": 8, "attention": 4}, "transformer": {"heads": 2}}
+    decoder = {"name": name, "hidden": 16, **small[name]}
+    with caplog.at_level("INFO"):
+        reader, score = generate(tmp_path, tiny, {**settings, "decoder": decoder})
+    assert 0.0 <= score <= 1.0
+    assert "feature maps of 24 studies in 2 copies" in caplog.text
+    pictures = to_unit(torch.from_numpy(tiny.cache.pixels[24:])).unsqueeze(1).unsqueeze(1)
+    reading = reader.read(pictures, torch.ones(12, 1, dtype=torch.bool))
+    assert reading.features.shape == (12, 32)
+    for tokens, looked in zip(reading.generated.tokens, reading.generated.attention, strict=True):
+        assert looked.shape == (len(tokens) + 1, 4)  # 2 x 2 places of a picture of 32 px
+
+
+def test_maps_of_features_are_those_that_are_pooled(tiny):
+    network = untrained(tiny).classifier
+    tiny.train.image_rows[0] = [0, 30]  # one study of two views
+    dataset = StudyDataset(tiny.train, tiny.cache, tiny.table)
+    pooled, scores = extract_features(network, dataset, False, 7, [None])
+    maps, again = extract_features(network, dataset, False, 7, [None], maps=True)
+    assert maps.shape == (24, 1, 2, 32, 2, 2)
+    assert maps.dtype == torch.float16
+    assert torch.equal(scores, again)
+    assert maps[1:, :, 1].isnan().all()
+    mean = maps.float().mean(dim=(4, 5))
+    torch.testing.assert_close(mean.nanmean(dim=2), pooled, atol=2e-3, rtol=1e-2)
+
+
+def test_maps_that_do_not_fit_are_refused_before_the_work(tiny, settings, tmp_path):
+    decoder = {"name": "transformer", "hidden": 16, "heads": 2}
+    generator = {**settings["generator"], "map_memory": 1e-6}
+    with pytest.raises(InputError, match=r"24 studies in 2 copies, 1 x 32 x 2 x 2 each, take"):
+        generate(tmp_path, tiny, {**settings, "decoder": decoder, "generator": generator})
+
+
+def test_a_decoder_needs_a_position_for_each_word(tiny, settings, tmp_path):
+    decoder = {"name": "transformer", "hidden": 16, "heads": 2, "positions": 6}
+    with pytest.raises(InputError, match=r"give decoder\.positions=7 or more"):
+        generate(tmp_path, tiny, {**settings, "decoder": decoder})

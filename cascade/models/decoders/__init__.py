@@ -10,8 +10,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from cascade.models.decoders.attention_lstm import AttentionLstmDecoder
 from cascade.models.decoders.base import Decoder, MapDecoder, State, Taught
 from cascade.models.decoders.recurrent import CELLS, RecurrentDecoder
+from cascade.models.decoders.transformer import TransformerDecoder
 
 __all__ = [
     "CELLS",
@@ -28,6 +30,8 @@ __all__ = [
 DECODERS: dict[str, Callable[..., Decoder]] = {
     "lstm": functools.partial(RecurrentDecoder, "lstm"),
     "gru": functools.partial(RecurrentDecoder, "gru"),
+    "attention_lstm": AttentionLstmDecoder,
+    "transformer": TransformerDecoder,
 }
 
 TRAINING_OPTIONS = ("folder",)
