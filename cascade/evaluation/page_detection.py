@@ -185,7 +185,7 @@ def _decisions(look: Look, label: str, _: list[System]) -> dict[str, Any] | None
 def _threshold(value: float) -> str:
     if math.isinf(value):
         return "nothing is called"
-    return f"from {value:.2f}" if value >= 0.01 else f"from {value:.1e}"
+    return f"called from {value:.2f}" if value >= 0.01 else f"called from {value:.1e}"
 
 
 def _label_table(look: Look, first: pd.DataFrame, shown: list[System]) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def grad_cam(classifier: StudyClassifier, images: Tensor, label: int) -> Tensor 
 
     Shape:
         - images: ``(V, 1, H, W)`` in [0, 1]
-        - output: ``(V, H, W)`` in [0, 1], 1 at the study's most sensitive place; all 0 where no
-          place raises the score; None where the feature map is a single place
+        - output: ``(V, H, W)`` in [0, 1], enlarged from maps whose highest value over the views
+          is 1; all 0 where no place raises the score; None where the map is a single place
     """
     with torch.no_grad():
         maps = classifier.encoder(images)
