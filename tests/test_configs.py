@@ -139,6 +139,7 @@ def test_the_checks_know_the_names_of_the_tables():
 def test_every_rule_is_of_a_setting():
     options = ["data=openi", "labels=patterns", "labels=text", "optimizer@classifier.optimizer=sgd"]
     options += ["launcher=submitit", "encoder=nin", "encoder=vit_b_16", "decoder=transformer"]
+    options += ["decoder=gpt2"]
     shipped = [settings_of(command) for command in COMMANDS]
     shipped += [settings_of("run", option) for option in options]
     keys = {key for settings in shipped for key in flatten(settings)}

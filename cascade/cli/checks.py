@@ -84,6 +84,7 @@ RULES: dict[str, Rule] = {
     "decoder.heads": _ONE,
     "decoder.positions": Rule(least=2),
     "decoder.feedforward": Rule(int, least=1),
+    "decoder.inner": Rule(int, least=1),
     "*.dropout": _SHARE,
     "*.epochs": _ONE,
     "*.next_epochs": _ONE,

@@ -89,6 +89,50 @@ def test_a_bundle_reads_as_it_was_written(decoder, tmp_path):
     assert not any(module.training for module in loaded.modules())
 
 
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        {"name": "attention_lstm", "embedding": 4, "hidden": 8, "doubly_stochastic": 1.0},
+        {"name": "transformer", "hidden": 8, "layers": 1, "heads": 2, "positions": 9},
+        {"name": "gpt2", "hidden": 8, "layers": 1, "heads": 2, "positions": 9, "folder": None},
+    ],
+    ids=lambda decoder: decoder["name"],
+)
+def test_a_decoder_of_maps_reads_as_it_was_written(decoder, tmp_path):
+    reader = make()
+    reader.decoder = create_decoder(
+        vocab_size=len(reader.vocabulary), num_features=32, **decoder
+    ).eval()
+    reader.decoder.set_feature_statistics(torch.randn(10, 1, 32, 2, 2))
+    reader.no_repeat = 2
+    write_bundle(
+        reader,
+        tmp_path / "model",
+        encoder=ENCODER,
+        decoder=decoder,
+        image_size=32,
+        views=1,
+        target="annotation",
+        facts={},
+    )
+    loaded, facts = read_bundle(tmp_path / "model")
+    assert "folder" not in facts["decoder"]
+    assert loaded.no_repeat == 2
+    before, after = reader.read(IMAGES, VIEWS), loaded.read(IMAGES, VIEWS)
+    assert torch.equal(before.features, after.features)
+    assert before.drafts == after.drafts
+    assert torch.equal(before.confidences, after.confidences)
+    without = loaded.read(IMAGES, VIEWS, drafts=False)
+    torch.testing.assert_close(without.features, after.features)
+
+
+def test_a_bundle_of_before_repeats_as_it_did(bundle):
+    config = json.loads((bundle / "config.json").read_text())
+    assert config.pop("no_repeat") == 0
+    (bundle / "config.json").write_text(json.dumps(config))
+    assert read_bundle(bundle)[0].no_repeat == 0
+
+
 @pytest.mark.parametrize("name", ["words", "cased", "bpe", "wordpiece"])
 def test_any_vocabulary_lies_in_its_file_alone(name, tmp_path):
     prepare = Preparation(normalise=True, marks="predict", lowercase=True)

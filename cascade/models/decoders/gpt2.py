@@ -1,0 +1,304 @@
+"""GPT-2 of the transformers library, with attention over the feature map; nothing is downloaded.
+
+Built from settings, or after the ``config.json`` of a local folder whose ``model.safetensors`` the
+training then starts from.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cascade.models.decoders.base import MapDecoder, State, Taught
+from cascade.text.subwords import SUBWORDS
+from cascade.text.vocabulary import BOS, EOS, SPECIAL_TOKENS, Vocabulary
+
+MAX_CONFIG_BYTES = 1 << 20
+MAX_WEIGHTS_BYTES = 8 << 30
+NEW = ("crossattention", "ln_cross_attn", "wte")
+"""What the published weights lack (attention over an image), and what follows the vocabulary."""
+
+_FIXED = {
+    "layer_norm_epsilon": 1e-5,
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+}
+
+
+class Gpt2Decoder(MapDecoder):
+    """A GPT-2 with cross-attention; the words' vectors are the output's too.
+
+    Its state is keys and values of the words so far and of the places, for each layer.
+
+    Args:
+        vocab_size: number of ids, the special ones included.
+        num_features: channels of the map.
+        hidden: size of words and states.
+        layers: number of blocks.
+        heads: of the attention; they divide ``hidden``.
+        positions: most tokens, BOS included.
+        inner: size within a block; None for four times ``hidden``.
+        activation: of the linear layers.
+        dropout: everywhere.
+        folder: of a GPT-2 as transformers saves it; its sizes take the place of those above.
+
+    Raises:
+        ValueError: no transformers library, heads that do not divide ``hidden``, a folder of
+            something else.
+    """
+
+    positions: int
+
+    def __init__(
+        self,
+        vocab_size: int,
+        num_features: int,
+        hidden: int = 256,
+        layers: int = 4,
+        heads: int = 4,
+        positions: int = 256,
+        inner: int | None = None,
+        activation: str = "gelu_new",
+        dropout: float = 0.1,
+        folder: str | None = None,
+    ) -> None:
+        """Random weights, no feature statistics yet."""
+        super().__init__(num_features, dropout)
+        try:
+            from transformers import GPT2Config, GPT2Model
+        except ImportError as error:
+            raise ValueError(
+                f"decoder=gpt2 needs the transformers library ({error}): pip install transformers, "
+                "or take decoder=transformer"
+            ) from error
+        sizes: dict[str, Any] = {
+            "hidden": hidden,
+            "layers": layers,
+            "heads": heads,
+            "positions": positions,
+            "inner": inner,
+            "activation": activation,
+        }
+        self.folder = Path(folder) if folder is not None else None
+        if self.folder is not None:
+            sizes = _sizes_of(self.folder)
+        if sizes["hidden"] % sizes["heads"]:
+            raise ValueError(
+                f"decoder.heads={sizes['heads']} do not divide decoder.hidden={sizes['hidden']}"
+            )
+        self._sizes = sizes
+        self.hidden, self.positions = sizes["hidden"], sizes["positions"]
+        self.layers = sizes["layers"]
+        config = GPT2Config(
+            vocab_size=vocab_size,
+            n_embd=sizes["hidden"],
+            n_layer=sizes["layers"],
+            n_head=sizes["heads"],
+            n_positions=sizes["positions"],
+            n_inner=sizes["inner"],
+            activation_function=sizes["activation"],
+            resid_pdrop=dropout,
+            embd_pdrop=dropout,
+            attn_pdrop=dropout,
+            add_cross_attention=True,
+            bos_token_id=BOS,
+            eos_token_id=EOS,
+        )
+        self.memory = nn.Linear(num_features + self.beside, self.hidden)
+        try:
+            self.network: Any = GPT2Model(config)
+        except KeyError as error:
+            raise ValueError(f"unknown decoder.activation={sizes['activation']}") from error
+
+    def resolved(self) -> dict[str, Any]:
+        """The sizes, also where they are a folder's."""
+        return dict(self._sizes)
+
+    def start(self, normalised: Tensor) -> State:
+        """No words yet: ``(keys, values, keys of places, values of places)`` a block."""
+        places, _ = self.seen(normalised)
+        memory = self.memory(places)
+        state: list[Tensor] = []
+        for block in self.network.h:
+            attention = block.crossattention
+            both = attention.c_attn(memory).split(self.hidden, dim=2)
+            keys, values = (
+                part.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for part in both
+            )
+            state += [keys[:, :, :0], values[:, :, :0], keys, values]
+        return tuple(state)
+
+    def _read(self, normalised: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """States of the tokens, all that came before being in ``state``."""
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        past = state[0].shape[2]
+        total = past + tokens.shape[1]
+        if total > self.positions:
+            raise ValueError(f"{total} tokens: the decoder has {self.positions} positions")
+        words, looked = DynamicCache(), DynamicCache()
+        for layer in range(self.layers):
+            keys, values, *places = state[4 * layer : 4 * layer + 4]
+            if past:
+                words.update(keys, values, layer)
+            looked.update(places[0], places[1], layer)
+        _, present = self.seen(normalised)
+        read = self.network(
+            input_ids=tokens,
+            past_key_values=EncoderDecoderCache(words, looked),
+            position_ids=torch.arange(past, total, device=tokens.device).unsqueeze(0),
+            # Only its shape is read: keys and values of the places are in the cache.
+            encoder_hidden_states=normalised[..., :1],
+            encoder_attention_mask=present.long(),
+            use_cache=True,
+        )
+        after: list[Tensor] = []
+        for layer in range(self.layers):
+            own = read.past_key_values.self_attention_cache.layers[layer]
+            after += [own.keys, own.values, *state[4 * layer + 2 : 4 * layer + 4]]
+        return read.last_hidden_state, tuple(after)
+
+    def _score(self, states: Tensor) -> Tensor:
+        return nn.functional.linear(states, self.network.wte.weight)
+
+    def step(self, normalised: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """One word further: it alone is computed."""
+        states, after = self._read(normalised, tokens.unsqueeze(1), state)
+        return self._score(states[:, 0]), after
+
+    def teach(self, features: Tensor, tokens: Tensor) -> Taught:
+        """Teacher forcing, all words at once."""
+        normalised = self.normalise(features)
+        states, _ = self._read(normalised, tokens, self.start(normalised))
+        return Taught(self._score(states), states, None)
+
+    def reorder(self, state: State, rows: Tensor) -> State:
+        """The state of other rows; keys and values of the places are the image's."""
+        return tuple(
+            part if number % 4 > 1 else part.index_select(0, rows)
+            for number, part in enumerate(state)
+        )
+
+    def load_initial(self, vocabulary: Vocabulary) -> str | None:
+        """Load the folder's weights; a token that GPT-2 has too gets its vector.
+
+        Raises:
+            ValueError: no ``model.safetensors``, or one that does not fit.
+        """
+        if self.folder is None:
+            return None
+        weights = _read_weights(self.folder)
+        own = self.network.state_dict()
+        kept = {n: w for n, w in weights.items() if n in own and not n.startswith(NEW[2])}
+        missing = [n for n in own if n not in kept and not any(part in n for part in NEW)]
+        wrong = [n for n, w in kept.items() if w.shape != own[n].shape]
+        if missing or wrong or "wte.weight" not in weights:
+            first = [*missing, *wrong, "wte.weight"][0]
+            raise ValueError(
+                f"{self.folder}/model.safetensors does not fit its config.json: {first}"
+            )
+        self.network.load_state_dict(kept, strict=False)
+        known = self._take_words(weights["wte.weight"].float(), vocabulary)
+        return f"{self.folder}: GPT-2, {known} of {len(vocabulary)} tokens known to it"
+
+    @torch.no_grad()
+    def _take_words(self, vectors: Tensor, vocabulary: Vocabulary) -> int:
+        """Vectors of tokens by their names; all others start at the mean of the known ones."""
+        assert self.folder is not None
+        names = _read_json(self.folder / "vocab.json") if _has(self.folder, "vocab.json") else {}
+        table = self.network.wte.weight
+        table.copy_(vectors.mean(dim=0) + 0.02 * torch.randn_like(table) * vectors.std())
+        pieces = vocabulary.tokenizer.name in SUBWORDS
+        end = names.get("<|endoftext|>")
+        known = 0
+        for index, token in enumerate(vocabulary.tokens):
+            spellings = (token,) if pieces else (f"Ġ{token}", token)
+            at = next((names[word] for word in spellings if word in names), None)
+            if token in SPECIAL_TOKENS:
+                at = end if index in (BOS, EOS) else None
+            if isinstance(at, int) and 0 <= at < len(vectors):
+                table[index] = vectors[at]
+                known += 1
+        return known
+
+
+def _has(folder: Path, name: str) -> bool:
+    return (folder / name).is_file()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a folder from elsewhere.
+
+    Raises:
+        ValueError: none, or not an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is not a JSON object")
+    return value
+
+
+def _sizes_of(folder: Path) -> dict[str, Any]:
+    """The sizes in a folder's ``config.json``.
+
+    Raises:
+        ValueError: no GPT-2's.
+    """
+    path = folder / "config.json"
+    if not path.is_file() or path.stat().st_size > MAX_CONFIG_BYTES:
+        raise ValueError(
+            f"decoder.folder={folder} holds no config.json: give a folder of a GPT-2 as "
+            "transformers saves it (config.json, model.safetensors, vocab.json), or leave it out"
+        )
+    config = _read_json(path)
+    if config.get("model_type") != "gpt2":
+        raise ValueError(
+            f"{path} is of a {config.get('model_type')} model, decoder=gpt2 needs gpt2"
+        )
+    for key, usual in _FIXED.items():
+        if config.get(key, usual) != usual:
+            raise ValueError(f"{path}: {key}={config[key]} is not supported, only {usual}")
+    try:
+        return {
+            "hidden": int(config["n_embd"]),
+            "layers": int(config["n_layer"]),
+            "heads": int(config["n_head"]),
+            "positions": int(config["n_positions"]),
+            "inner": None if config.get("n_inner") is None else int(config["n_inner"]),
+            "activation": str(config.get("activation_function", "gelu_new")),
+        }
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} lacks a size of a GPT-2: {error}") from error
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a folder's ``model.safetensors``, named as in ``GPT2Model``.
+
+    Raises:
+        ValueError: none, damaged, or too large.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        pickles = (
+            " (a .bin file is a pickle and is not read)"
+            if _has(folder, "pytorch_model.bin")
+            else ""
+        )
+        raise ValueError(f"decoder.folder={folder} holds no model.safetensors{pickles}")
+    if path.stat().st_size > MAX_WEIGHTS_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_WEIGHTS_BYTES >> 30} GiB")
+    try:
+        tensors = load_file(str(path))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    return {name.removeprefix("transformer."): value for name, value in tensors.items()}
