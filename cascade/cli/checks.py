@@ -120,6 +120,7 @@ RULES: dict[str, Rule] = {
     "generator.max_length": _ONE,
     "generator.copies": _ONE,
     "generator.smoothing": _SHARE,
+    "generator.scheduled_sampling": Rule(most=1),
     "generator.width": _ONE,
     "generator.length_penalty": Rule(least=None),
     "generator.map_memory": Rule(above=0),

@@ -411,13 +411,27 @@ def fit_generator(
     reader.width, reader.length_penalty = int(options["width"]), float(options["length_penalty"])
     reader.no_repeat = int(options.get("no_repeat", 0))
     length = reader.max_length
-    learned = FeatureDataset(features, scores, train.texts, vocabulary, length, seed)
+    auxiliary = float(options.get("auxiliary", 0.0))
+    learned = FeatureDataset(
+        features,
+        scores,
+        train.texts,
+        vocabulary,
+        length,
+        seed,
+        learn.labels if auxiliary > 0 else None,
+    )
     selected = FeatureDataset(val_features, val_scores, val.texts, vocabulary, length, seed)
     weights = _weights(learn, table, options["balance"])
     data = FeatureDataModule(learned, selected, int(options["batch_size"]), weights, seed)
     tokenize = annotation_words if target == "annotation" else report_words
     module = ReportGeneratorModule(
-        reader, options["optimizer"], float(options["smoothing"]), tokenize
+        reader,
+        options["optimizer"],
+        float(options["smoothing"]),
+        tokenize,
+        float(options.get("scheduled_sampling", 0.0)),
+        auxiliary,
     )
     with _quiet_lightning():
         score = _train(module, data, Path(directory), settings, int(options["epochs"]), "val/bleu")

@@ -13,15 +13,16 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from cascade.data.datamodule import epoch_seed, training_sampler
 from cascade.metrics.nlg import corpus_bleu, exact_matches
-from cascade.models.losses import sequence_loss
+from cascade.models.generation import NEVER
+from cascade.models.losses import label_loss, sequence_loss
 from cascade.models.reader import Reader
-from cascade.text.vocabulary import PAD, Vocabulary
+from cascade.text.vocabulary import BOS, EOS, PAD, Vocabulary
 from cascade.training.optimizers import create_optimizer
 
 
@@ -32,12 +33,14 @@ class TextBatch(NamedTuple):
         - features: ``(B, D)``, or maps ``(B, V, D, H', W')``
         - scores: ``(B, K)`` label probabilities, for the first word
         - tokens: ``(B, T)`` BOS ... EOS, padded
+        - labels: ``(B, K)`` 1, 0, -1 uncertain, NaN unknown; None where nobody learns them
     """
 
     features: Tensor
     scores: Tensor
     tokens: Tensor
     references: list[str]
+    labels: Tensor | None = None
 
 
 class FeatureDataset(Dataset[TextBatch]):
@@ -50,6 +53,7 @@ class FeatureDataset(Dataset[TextBatch]):
         vocabulary: of the decoder.
         max_length: training targets are cut to so many tokens.
         seed: of the choice among copies.
+        labels: ``(N, K)``, for the auxiliary loss.
     """
 
     def __init__(
@@ -60,8 +64,10 @@ class FeatureDataset(Dataset[TextBatch]):
         vocabulary: Vocabulary,
         max_length: int,
         seed: int = 0,
+        labels: Tensor | None = None,
     ) -> None:
         """Encode the texts once."""
+        self.labels = labels
         self.features, self.scores, self.texts = features, scores, texts
         self.tokens = [torch.tensor(vocabulary.encode(text, max_length)) for text in texts]
         self.generator = torch.Generator().manual_seed(seed)
@@ -84,6 +90,7 @@ class FeatureDataset(Dataset[TextBatch]):
             self.scores[chosen],
             pad_sequence([self.tokens[i] for i in indices], batch_first=True, padding_value=PAD),
             [self.texts[i] for i in indices],
+            None if self.labels is None else self.labels[chosen],
         )
 
 
@@ -127,7 +134,13 @@ class ReportGeneratorModule(pl.LightningModule):
     """
 
     def __init__(
-        self, reader: Reader, optimizer: dict[str, Any], smoothing: float, tokenize: Any
+        self,
+        reader: Reader,
+        optimizer: dict[str, Any],
+        smoothing: float,
+        tokenize: Any,
+        scheduled_sampling: float = 0.0,
+        auxiliary: float = 0.0,
     ) -> None:
         """Hold the reader.
 
@@ -136,23 +149,81 @@ class ReportGeneratorModule(pl.LightningModule):
             optimizer: arguments of ``create_optimizer``.
             smoothing: label smoothing in [0, 1).
             tokenize: of the scores.
+            scheduled_sampling: probability, in the last epoch, that a word that is read is the
+                decoder's own instead of the true one; it rises from 0 by equal steps (Bengio et al.
+                2015).
+            auxiliary: weight of the label loss of a linear layer on the mean state; the layer is
+                not part of the reader.
         """
         super().__init__()
         if reader.decoder is None:
             raise ValueError("the reader has no decoder to train")
         self.decoder = reader.decoder
         self.optimizer, self.smoothing, self.tokenize = dict(optimizer), smoothing, tokenize
+        self.scheduled_sampling, self.auxiliary = scheduled_sampling, auxiliary
+        self.label_head = (
+            nn.Linear(reader.decoder.hidden, len(reader.labels)) if auxiliary > 0 else None
+        )
         self._reader = [reader]  # in a list: its CNN is not part of this module or its checkpoints
         self._drafts: list[str] = []
         self._references: list[str] = []
+
+    def own_word_probability(self) -> float:
+        """How often, in this epoch, a word that is read is the decoder's own."""
+        if self.scheduled_sampling == 0:
+            return 0.0
+        last = (self.trainer.max_epochs or 1) - 1
+        return self.scheduled_sampling * (self.current_epoch / last if last > 0 else 1.0)
+
+    @torch.no_grad()
+    def own_words(self, features: Tensor, tokens: Tensor, probability: float) -> Tensor:
+        """The words to read, ``(B, T)`` as ``tokens``, some of them drawn by the decoder itself.
+
+        Each is drawn from what the decoder, having read the words so far, thinks comes next. BOS
+        and what stands from the end on are as they were.
+        """
+        was_training = self.decoder.training
+        self.decoder.eval()
+        normalised = self.decoder.normalise(features)
+        state = self.decoder.start(normalised)
+        read = tokens.clone()
+        for place in range(tokens.shape[1] - 1):
+            logits, state = self.decoder.step(normalised, read[:, place], state)
+            logits[:, NEVER] = -torch.inf
+            logits[:, EOS] = -torch.inf  # the true text goes on
+            own = torch.multinomial(logits.softmax(dim=1), 1).squeeze(1)
+            true = tokens[:, place + 1]
+            chance = torch.rand(len(true), device=true.device) < probability
+            read[:, place + 1] = torch.where(chance & (true != PAD) & (true != EOS), own, true)
+        self.decoder.train(was_training)
+        return read
 
     def _loss(self, batch: TextBatch, smoothing: float) -> Tensor:
         logits, _ = self.decoder(batch.features, batch.tokens[:, :-1])
         return sequence_loss(logits, batch.tokens[:, 1:], PAD, smoothing)
 
+    def _label_loss(self, states: Tensor, words: Tensor, labels: Tensor) -> Tensor:
+        """Of the mean state over the words, BOS and the end left out."""
+        assert self.label_head is not None
+        named = ((words != PAD) & (words != EOS) & (words != BOS)).unsqueeze(2)
+        mean = (states * named).sum(dim=1) / named.sum(dim=1).clamp_min(1)
+        return label_loss(self.label_head(mean), labels, self._reader[0].exclusive)
+
     def training_step(self, batch: TextBatch, index: int) -> Tensor:
-        """Teacher forcing."""
-        loss = self._loss(batch, self.smoothing)
+        """Teacher forcing, and what the settings add to it."""
+        targets, words = batch.tokens[:, 1:], batch.tokens[:, :-1]
+        probability = self.own_word_probability()
+        if probability > 0:
+            words = self.own_words(batch.features, words, probability)
+        taught = self.decoder.teach(batch.features, words)
+        loss = sequence_loss(taught.logits, targets, PAD, self.smoothing)
+        extra = self.decoder.extra_loss(taught, targets)
+        if extra is not None:
+            loss = loss + extra
+        if self.label_head is not None and batch.labels is not None:
+            named = self._label_loss(taught.states, batch.tokens[:, :-1], batch.labels)
+            self.log("train/labels", named, on_step=False, on_epoch=True, batch_size=len(words))
+            loss = loss + self.auxiliary * named
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.tokens))
         return loss
 
@@ -180,4 +251,4 @@ class ReportGeneratorModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """By name."""
         steps = int(self.trainer.estimated_stepping_batches)
-        return create_optimizer(self.decoder.parameters(), steps, **self.optimizer)
+        return create_optimizer(self.parameters(), steps, **self.optimizer)

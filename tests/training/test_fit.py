@@ -418,3 +418,15 @@ def test_a_decoder_needs_a_position_for_each_word(tiny, settings, tmp_path):
     decoder = {"name": "transformer", "hidden": 16, "heads": 2, "positions": 6}
     with pytest.raises(InputError, match=r"give decoder\.positions=7 or more"):
         generate(tmp_path, tiny, {**settings, "decoder": decoder})
+
+
+def test_own_words_and_labels_in_training(tiny, settings, tmp_path):
+    chosen = {**settings["generator"], "scheduled_sampling": 0.5, "auxiliary": 0.5}
+    reader, _ = generate(tmp_path / "1", tiny, {**settings, "generator": chosen})
+    again, _ = generate(tmp_path / "2", tiny, {**settings, "generator": chosen})
+    plain, _ = generate(tmp_path / "3", tiny, settings)
+    assert equal(weights(reader), weights(again))
+    assert weights(reader).keys() == weights(plain).keys()  # the layer for the labels is left
+    assert not equal(weights(reader), weights(plain))
+    with open(tmp_path / "1" / "metrics.csv", newline="") as file:
+        assert all(float(row["train/labels"]) > 0 for row in csv.DictReader(file))

@@ -138,3 +138,109 @@ def test_a_reader_without_decoder_cannot_be_trained():
     whole.decoder = None
     with pytest.raises(ValueError, match="no decoder to train"):
         ReportGeneratorModule(whole, {}, 0.0, annotation_words)
+
+
+def trained(**options):
+    module = ReportGeneratorModule(reader(), {}, 0.0, annotation_words, **options)
+    module.logged = {}
+    module.log = lambda name, value, **_: module.logged.__setitem__(name, float(value))
+    return module
+
+
+TOKENS = torch.tensor([[BOS, 4, 5, EOS], [BOS, 6, EOS, PAD]])
+BATCH = TextBatch(torch.randn(2, 32), torch.zeros(2, 1), TOKENS, ["", ""])
+
+
+def test_own_words_are_read_in_the_place_of_true_ones():
+    module = trained()
+    module.decoder.output.bias.data[7] = 50.0  # the decoder always thinks of 7
+    read = module.own_words(BATCH.features, TOKENS[:, :-1], 1.0)
+    assert read.tolist() == [[BOS, 7, 7], [BOS, 7, EOS]]
+    assert module.own_words(BATCH.features, TOKENS[:, :-1], 0.0).tolist() == [
+        [BOS, 4, 5],
+        [BOS, 6, EOS],
+    ]
+    many = torch.tensor([[BOS, *[4] * 400]]).expand(4, -1)
+    torch.manual_seed(0)
+    share = (module.own_words(torch.randn(4, 32), many, 0.3) == 7).float().mean()
+    assert share.item() == pytest.approx(0.3, abs=0.05)
+
+
+def test_own_words_follow_what_was_read_and_end_no_text():
+    module = trained()
+    module.decoder.output.bias.data[[PAD, BOS, UNK, EOS]] = 90.0
+    read = module.own_words(BATCH.features, TOKENS[:, :-1], 1.0)
+    assert (read[:, 0] == BOS).all()
+    assert (read[0, 1:] >= 4).all()
+    module.decoder.train()
+    module.own_words(BATCH.features, TOKENS[:, :-1], 0.5)
+    assert module.decoder.training
+
+
+def test_the_chance_of_own_words_rises_to_its_end():
+    module = trained(scheduled_sampling=0.4)
+    for max_epochs, epoch, expected in ((5, 0, 0.0), (5, 2, 0.2), (5, 4, 0.4), (1, 0, 0.4)):
+        module._trainer = SimpleNamespace(max_epochs=max_epochs, current_epoch=epoch)
+        assert module.own_word_probability() == pytest.approx(expected)
+    assert trained().own_word_probability() == 0.0  # without a trainer, too
+
+
+def test_scheduled_sampling_is_scored_against_the_true_words():
+    module = trained(scheduled_sampling=1.0)
+    module._trainer = SimpleNamespace(max_epochs=1, current_epoch=0)
+    module.decoder.output.bias.data[7] = 50.0
+    logits, _ = module.decoder(BATCH.features, torch.tensor([[BOS, 7, 7], [BOS, 7, EOS]]))
+    logs = logits.log_softmax(dim=2)
+    picked = [logs[0, 0, 4], logs[0, 1, 5], logs[0, 2, EOS], logs[1, 0, 6], logs[1, 1, EOS]]
+    expected = -torch.stack(picked).mean()
+    with torch.no_grad():
+        found = module.training_step(BATCH, 0)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_labels_are_learnt_beside_the_words():
+    torch.manual_seed(0)
+    module, plain = trained(auxiliary=0.5), trained()
+    plain.decoder.load_state_dict(module.decoder.state_dict())
+    labels = torch.tensor([[1.0], [float("nan")]])
+    batch = BATCH._replace(labels=labels)
+    with torch.no_grad():
+        _, states = module.decoder(batch.features, TOKENS[:, :-1])
+        logit = module.label_head(states[0, 1:].mean(dim=0))  # the words 4 and 5
+        named = torch.nn.functional.softplus(-logit).item()
+        loss = module.training_step(batch, 0).item()
+        assert module.logged["train/labels"] == pytest.approx(named, rel=1e-5)
+        assert loss == pytest.approx(plain.training_step(batch, 0).item() + 0.5 * named, rel=1e-5)
+
+
+def test_labels_come_with_their_studies():
+    data = dataset()
+    data.labels = torch.tensor([[0.0], [1.0], [2.0]])
+    assert data.__getitems__([2, 0]).labels.tolist() == [[2.0], [0.0]]
+    assert dataset()[0].labels is None
+
+
+def test_half_precision_maps_become_whole():
+    maps = torch.randn(3, 1, 1, 4, 2, 2).half()
+    data = FeatureDataset(maps, torch.zeros(3, 1), TEXTS, VOCABULARY, 9)
+    batch = data.__getitems__([1, 2])
+    assert batch.features.dtype == torch.float32
+    assert torch.equal(batch.features, maps[1:, 0].float())
+
+
+def test_what_a_decoder_adds_to_the_loss_is_added_in_training_alone():
+    whole = reader()
+    whole.decoder = create_decoder(
+        "attention_lstm", len(VOCABULARY), 32, embedding=4, hidden=8, doubly_stochastic=1.0
+    ).eval()
+    module = ReportGeneratorModule(whole, {}, 0.0, annotation_words)
+    logged = {}
+    module.log = lambda name, value, **_: logged.__setitem__(name, float(value))
+    batch = BATCH._replace(features=torch.randn(2, 1, 32, 2, 2))
+    with torch.no_grad():
+        loss = module.training_step(batch, 0).item()
+        taught = module.decoder.teach(batch.features, TOKENS[:, :-1])
+        extra = module.decoder.extra_loss(taught, TOKENS[:, 1:]).item()
+        module.validation_step(batch, 0)
+    assert extra > 0
+    assert loss == pytest.approx(logged["val/loss"] + extra, rel=1e-5)
