@@ -92,11 +92,23 @@ def strata_table(
     return pd.DataFrame(records)
 
 
+def mined_truth(rows: Rows, kind: Kind) -> pd.DataFrame | None:
+    """What the reports say by their words, ``(N, K)``, normal among them; for strata alone.
+
+    None for annotations, and where no reference has a word. Detection is never scored against it:
+    the truth of images is not the system's to read from the reference it is scored on.
+    """
+    if kind != "report" or not any(text.strip() for text in rows.references):
+        return None
+    counts = clinical.count_labels(rows.references, rows.references)
+    return pd.DataFrame(counts.reference, columns=counts.names)
+
+
 def finding_counts(rows: Rows, kind: Kind) -> np.ndarray | None:
     """How many abnormal findings each study has, ``(N,)``, NaN where nothing is known of it.
 
-    As told, else the diseases of the annotation, else the labels that are 1; None where there is
-    neither.
+    As told, else the diseases of the annotation, else the labels that are 1, else what the words of
+    the report say; None where there is none of these.
     """
     if rows.findings is not None:
         return np.asarray(rows.findings, dtype=float)
@@ -104,11 +116,13 @@ def finding_counts(rows: Rows, kind: Kind) -> np.ndarray | None:
         found = [set(mesh.annotation_diseases(text)) - {NORMAL} for text in rows.references]
         told = np.array([bool(text) for text in rows.references])
         return np.where(told, [float(len(names)) for names in found], np.nan)
-    abnormal = [name for name in rows.labels if name.lower() not in NORMAL_COLUMNS]
-    if rows.truth is None or not abnormal:
+    table = mined_truth(rows, kind) if rows.truth is None else rows.truth
+    names = [] if table is None else [str(name) for name in table.columns]
+    abnormal = [name for name in names if name.lower() not in NORMAL_COLUMNS]
+    if table is None or not abnormal:
         return None
-    truth = rows.truth[rows.labels].to_numpy(dtype=float)
-    count = (rows.truth[abnormal].to_numpy(dtype=float) == 1).sum(axis=1)
+    truth = table.to_numpy(dtype=float)
+    count = (table[abnormal].to_numpy(dtype=float) == 1).sum(axis=1)
     return np.where(classification.known(truth).any(axis=1), count.astype(float), np.nan)
 
 
@@ -123,9 +137,10 @@ def subgroup_masks(
     ``SMALLEST_STRATUM`` studies, and kinds that nothing is known of, are left out.
     """
     masks: dict[str, np.ndarray] = {}
-    if rows.truth is not None:
-        truth = rows.truth.to_numpy(dtype=float)
-        masks |= {f"label: {name}": truth[:, at] == 1 for at, name in enumerate(rows.labels)}
+    table = mined_truth(rows, kind) if rows.truth is None else rows.truth
+    if table is not None:
+        truth = table.to_numpy(dtype=float)
+        masks |= {f"label: {name}": truth[:, at] == 1 for at, name in enumerate(table.columns)}
     elif kind == "annotation":
         matrix = annotation.disease_matrix(rows.references, rows.references)
         masks |= {f"label: {name}": matrix.reference[:, at] for at, name in enumerate(matrix.names)}

@@ -23,6 +23,7 @@ from cascade.evaluation.breakdowns import (
     disease_table,
     label_notes,
     label_table,
+    mined_truth,
     slot_table,
     strata_table,
     subgroup_masks,
@@ -130,7 +131,10 @@ class Evaluation:
 
 
 def find_normal(rows: Rows, kind: Kind) -> np.ndarray | None:
-    """Which rows are normal, ``(N,)`` bool: as told, else by the annotation, else by the truth."""
+    """Which rows are normal, ``(N,)`` bool.
+
+    As told, else by the annotation, else by the truth, else by the words of the report.
+    """
     if rows.normal is not None:
         return np.asarray(rows.normal, dtype=bool)
     if kind == "annotation" and any(rows.references):
@@ -139,7 +143,8 @@ def find_normal(rows: Rows, kind: Kind) -> np.ndarray | None:
         for column in rows.truth.columns:
             if str(column).lower() in NORMAL_COLUMNS:
                 return np.asarray(rows.truth[column].to_numpy(dtype=float) == 1)
-    return None
+    mined = mined_truth(rows, kind)
+    return None if mined is None else np.asarray(mined[NORMAL].to_numpy(dtype=float) == 1)
 
 
 def evaluate(

@@ -30,7 +30,9 @@ def test_findings_are_counted_in_the_truth():
     counts = finding_counts(rows_of(["x", "y", "z"], truth), "report")
     assert counts[:2].tolist() == [0, 2]
     assert np.isnan(counts[2])
-    assert finding_counts(rows_of(["x"]), "report") is None
+    assert finding_counts(rows_of([""]), "report") is None
+    written = rows_of(["Small effusion and mass.", "No edema."])
+    assert finding_counts(written, "report").tolist() == [2, 0]
     only_normal = rows_of(["x"], pd.DataFrame({"normal": [1.0]}))
     assert finding_counts(only_normal, "report") is None
 
@@ -68,7 +70,14 @@ def test_labels_of_the_annotation_where_there_is_no_truth():
     rows = rows_of(["normal"] * 5 + ["opacity"] * 5)
     masks = subgroup_masks(rows, "annotation", None, annotation_words)
     assert list(masks) == ["label: normal", "label: opacity", "findings: 0", "findings: 1"]
-    assert subgroup_masks(rows_of(["x"] * 9), "report", None, annotation_words) == {}
+    assert subgroup_masks(rows_of([""] * 9), "report", None, annotation_words) == {}
+
+
+def test_labels_of_the_words_where_there_is_neither():
+    rows = rows_of(["Small effusion."] * 5 + ["No effusion."] * 5)
+    masks = subgroup_masks(rows, "report", None, annotation_words)
+    assert list(masks) == ["label: normal", "label: Effusion", "findings: 0", "findings: 1"]
+    assert masks["label: Effusion"].tolist() == [True] * 5 + [False] * 5
 
 
 def test_figures_of_a_stratum_are_those_of_its_rows(case):

@@ -182,8 +182,8 @@ def test_free_text_has_no_disease_figures(case, tmp_path):
     assert found.meta["tokenizer"] == "report-words"
     assert found.diseases.empty
     assert math.isnan(found.figure("m", "macro_f1_abnormal").value)
-    assert found.meta["normal_studies"] is None
-    assert any("No strata" in note for note in found.notes)
+    assert found.meta["normal_studies"] == 1, "by the words of the report"
+    assert not any("No strata" in note for note in found.notes)
     assert [system.name for system in found.systems[1:]] == [
         "fixed report (of the references)",
         "commonest report (of the references)",
@@ -201,7 +201,9 @@ def test_normal_by_annotation_truth_or_word():
     assert find_normal(detector_only, "annotation").tolist() == [True, False, False]
     told = rows_of(texts, normal=np.array([0, 0, 1]))
     assert find_normal(told, "annotation").tolist() == [False, False, True]
-    assert find_normal(rows_of(texts, pd.DataFrame({"a": [1.0] * 3})), "report") is None
+    written = rows_of(["No edema.", "Small effusion.", ""])
+    assert find_normal(written, "report").tolist() == [True, False, False]
+    assert find_normal(rows_of(["", "", ""]), "report") is None
 
 
 def test_a_stratum_without_studies(tmp_path):
