@@ -34,15 +34,25 @@ PIXEL_SIDE = 32
 
 
 def read_records(
-    reader: Reader, dataset: StudyDataset, batch_size: int, device: str, description: str
+    reader: Reader,
+    dataset: StudyDataset,
+    batch_size: int,
+    device: str,
+    description: str,
+    *,
+    write: bool = True,
 ) -> tuple[np.ndarray, pd.DataFrame, list[str] | None]:
-    """Features ``(N, D)``, disease probabilities ``(N, C)`` and drafts of a dataset's studies."""
+    """Features ``(N, D)``, disease probabilities ``(N, C)`` and drafts of a dataset's studies.
+
+    Without ``write`` there are no drafts, which are most of the work.
+    """
     reader = reader.eval().to(device)
     features, diseases, drafts = [], [], []
     with progress_bar(description) as update:
         for start in range(0, len(dataset), batch_size):
             batch = dataset.__getitems__(range(start, min(start + batch_size, len(dataset))))
-            reading = reader.read(to_unit(batch.images.to(device)), batch.views.to(device))
+            images = to_unit(batch.images.to(device))
+            reading = reader.read(images, batch.views.to(device), drafts=write)
             features.append(reading.features.cpu().numpy())
             diseases.append(reading.diseases.cpu().numpy())
             if reading.drafts is not None:
@@ -121,7 +131,7 @@ def assess(
         val_found, val_probabilities = found, probabilities
         if split != "val":  # what thresholds are chosen on
             val_found, val_probabilities, _ = read_records(
-                reader, datasets["val"], batch, device, f"{name}, validation studies"
+                reader, datasets["val"], batch, device, f"{name}, validation studies", write=False
             )
         systems.append(
             System(
@@ -137,7 +147,7 @@ def assess(
         if path == list(bundles.values())[-1]:
             features[split], features["val"] = found, val_found
             features["train"] = read_records(
-                reader, datasets["train"], batch, device, f"{name}, training studies"
+                reader, datasets["train"], batch, device, f"{name}, training studies", write=False
             )[0]
             systems += image_withheld(name, reader, features["train"], len(scored))
 
