@@ -108,10 +108,10 @@ RULES: dict[str, Rule] = {
             "inverse_sqrt",
         )
     ),
-    "generator.target": Rule(choices=("annotation", "impression", "findings")),
+    "generator.target": Rule(choices=("annotation", "impression", "findings", "both")),
     "generator.first_word": Rule(choices=("free", "label")),
     "generator.tokenizer": Rule(
-        choices=("auto", "annotation", "words", "cased", "bpe", "wordpiece")
+        choices=("auto", "annotation", "words", "cased", "bpe", "wordpiece", "folder")
     ),
     "generator.vocabulary_size": Rule(int, least=5),
     "generator.min_count": _ONE,

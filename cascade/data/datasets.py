@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,9 @@ from cascade.io.collection import Collection
 from cascade.labels.mesh import annotation_text
 from cascade.labels.table import LabelTable
 
-TARGETS = ("annotation", "impression", "findings")
+TARGETS = ("annotation", "impression", "findings", "both")
+SECTIONS = {"findings": "Findings:", "impression": "Impression:"}
+"""The headings of ``both``; a section that a report lacks goes with its heading."""
 
 
 class Batch(NamedTuple):
@@ -77,7 +79,17 @@ def target_texts(collection: Collection, target: str) -> list[str]:
     studies = collection.studies
     if target == "annotation":
         return [annotation_text(mesh) for mesh in studies["mesh"]]
-    return [" ".join(str(text or "").split()) for text in studies[target]]
+    if target == "both":
+        parts = [
+            [f"{heading} {text}" if text else "" for text in _plain(studies[section])]
+            for section, heading in SECTIONS.items()
+        ]
+        return [" ".join(filter(None, sections)) for sections in zip(*parts, strict=True)]
+    return _plain(studies[target])
+
+
+def _plain(texts: Iterable[str | None]) -> list[str]:
+    return [" ".join(str(text or "").split()) for text in texts]
 
 
 _VIEW_ORDER = {"frontal": 0, "unknown": 1, "lateral": 2}

@@ -376,7 +376,8 @@ def fit_generator(
     seed_everything(seed)
     target = options["target"]
     train, val = _written(train, target, "train"), _written(val, target, "val")
-    vocabulary = build_vocabulary(train.texts, options)
+    folder = settings["decoder"].get("folder")
+    vocabulary = build_vocabulary(train.texts, options, folder)
     train = train.select([i for i, text in enumerate(train.texts) if vocabulary.split(text)])
     log_coverage(vocabulary, train.texts, val.texts, int(options["max_length"]))
     decoder = _new_decoder(settings["decoder"], vocabulary, reader.classifier, options)

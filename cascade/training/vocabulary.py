@@ -7,19 +7,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cascade.errors import InputError
+from cascade.models.decoders.gpt2 import folder_vocabulary
 from cascade.text.preparation import Preparation
 from cascade.text.vocabulary import TOKENIZER_NAMES, Vocabulary
 
 log = logging.getLogger(__name__)
 
 
-def build_vocabulary(texts: Sequence[str], options: Mapping[str, Any]) -> Vocabulary:
+def build_vocabulary(
+    texts: Sequence[str], options: Mapping[str, Any], folder: str | None = None
+) -> Vocabulary:
     """The vocabulary of training texts, under the settings of ``generator``.
 
     Args:
         texts: of the training studies, as written.
         options: ``target``, ``min_count``, and where given ``tokenizer``, ``vocabulary_size``,
             ``marks``, ``list_numbers`` and ``lowercase``.
+        folder: ``decoder.folder``, whose tokenizer ``tokenizer=folder`` takes as it is.
 
     Raises:
         InputError: settings that do not fit together, no text, a size that is too small.
@@ -28,8 +32,8 @@ def build_vocabulary(texts: Sequence[str], options: Mapping[str, Any]) -> Vocabu
     name = options.get("tokenizer", "auto")
     if name == "auto":
         name = "annotation" if annotation else "words"
-    elif name not in TOKENIZER_NAMES:
-        expected = ", ".join(("auto", *TOKENIZER_NAMES))
+    elif name not in (*TOKENIZER_NAMES, "folder"):
+        expected = ", ".join(("auto", *TOKENIZER_NAMES, "folder"))
         raise InputError(f"unknown generator.tokenizer={name}: expected one of {expected}")
     if (name == "annotation") != annotation:
         fitting = "annotation" if annotation else "words, cased, bpe or wordpiece"
@@ -50,6 +54,16 @@ def build_vocabulary(texts: Sequence[str], options: Mapping[str, Any]) -> Vocabu
         prepare = Preparation(normalise=not annotation, **chosen)
     except ValueError as error:
         raise InputError(f"generator: {error}") from error
+    if name == "folder":
+        if folder is None:
+            raise InputError(
+                "generator.tokenizer=folder is the tokenizer of decoder.folder: give decoder=gpt2 "
+                "decoder.folder=PATH"
+            )
+        try:
+            return folder_vocabulary(folder, prepare)
+        except ValueError as error:
+            raise InputError(str(error)) from error
     return Vocabulary.build(
         texts, name, int(options["min_count"]), None if size is None else int(size), prepare
     )

@@ -39,6 +39,9 @@ def test_a_lateral_alone_is_no_frontal(collection, cache):
 
 def test_other_targets_are_the_text_as_written(collection):
     assert target_texts(collection, "findings") == ["Left opacity.", "", ""]
+    collection.studies.loc[[0, 1], "impression"] = ["No  change.", "Clear."]
+    both = ["Findings: Left opacity. Impression: No change.", "Impression: Clear.", ""]
+    assert target_texts(collection, "both") == both
     with pytest.raises(ValueError, match="unknown target 'title'"):
         target_texts(collection, "title")
 

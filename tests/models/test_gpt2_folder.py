@@ -7,7 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cascade.errors import InputError
 from cascade.models.decoders import create_decoder
+from cascade.models.decoders.gpt2 import folder_vocabulary
+from cascade.text.preparation import Preparation
+from cascade.text.subwords import byte_letters
 from cascade.text.vocabulary import BOS, EOS, PAD, Vocabulary
 
 WORDS = {"Ġno": 0, "no": 1, "Ġeffusion": 2, "heart": 3, "<|endoftext|>": 4, "x": 5}
@@ -139,3 +143,50 @@ def test_without_the_library_it_says_so(monkeypatch):
 def test_heads_divide_the_size():
     with pytest.raises(ValueError, match=r"decoder\.heads=3 do not divide decoder\.hidden=8"):
         create_decoder("gpt2", 9, 6, hidden=8, heads=3)
+
+
+@pytest.fixture
+def words(tmp_path):
+    """The files of a tokenizer as GPT-2 has them, of all bytes and two merges."""
+    names = [*byte_letters(), "no", "Ġno", "<|endoftext|>"]
+    ids = {name: index for index, name in enumerate(names)}
+    (tmp_path / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
+    lines = ["#version: 0.2", "n o", "Ġ no", ""]
+    (tmp_path / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+    return tmp_path
+
+
+def test_the_tokenizer_of_a_folder_is_a_bpe_of_ours(words):
+    from transformers import GPT2Tokenizer
+
+    vocabulary = folder_vocabulary(words, Preparation(normalise=True))
+    assert len(vocabulary) == 4 + 256 + 2
+    text = "No, no knot"
+    theirs = GPT2Tokenizer(str(words / "vocab.json"), str(words / "merges.txt"))
+    split = theirs.tokenize(" " + text)  # every word with the space before it
+    assert vocabulary.split(text) == split
+    assert split[-4:] == ["Ġ", "k", "no", "t"]
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+    again = Vocabulary.from_json(vocabulary.to_json())
+    assert again.encode(text) == vocabulary.encode(text)
+
+
+def test_a_tokenizer_with_a_mark_of_its_own(words):
+    vocabulary = folder_vocabulary(words, Preparation(normalise=True, marks="predict"))
+    assert vocabulary.tokens[4] == "<mark>"
+    assert vocabulary.decode(vocabulary.encode("no XXXX")) == "no XXXX"
+
+
+def test_a_tokenizer_that_is_absent_or_another(words):
+    (words / "merges.txt").write_text("n o o")
+    with pytest.raises(ValueError, match=r"merges\.txt is not a GPT-2's"):
+        folder_vocabulary(words, Preparation())
+    (words / "merges.txt").write_text("q u")
+    with pytest.raises(InputError, match="does not fit together"):
+        folder_vocabulary(words, Preparation())
+    (words / "merges.txt").unlink()
+    with pytest.raises(ValueError, match=r"merges\.txt cannot be read"):
+        folder_vocabulary(words, Preparation())
+    (words / "vocab.json").unlink()
+    with pytest.raises(ValueError, match=r"vocab\.json cannot be read"):
+        folder_vocabulary(words, Preparation())

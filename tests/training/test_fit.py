@@ -1,4 +1,5 @@
 import csv
+import json
 import signal
 
 import numpy as np
@@ -430,3 +431,36 @@ def test_own_words_and_labels_in_training(tiny, settings, tmp_path):
     assert not equal(weights(reader), weights(plain))
     with open(tmp_path / "1" / "metrics.csv", newline="") as file:
         assert all(float(row["train/labels"]) > 0 for row in csv.DictReader(file))
+
+
+def test_a_folders_tokenizer_needs_a_folder(tiny, settings, tmp_path):
+    chosen = {**settings["generator"], "target": "impression", "tokenizer": "folder"}
+    with pytest.raises(InputError, match="give decoder=gpt2 decoder.folder=PATH"):
+        generate(tmp_path, tiny, {**settings, "generator": chosen})
+
+
+def test_a_gpt2_of_a_folder_is_trained_on_its_own_words(tiny, settings, tmp_path, caplog):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from cascade.text.subwords import byte_letters
+
+    folder = tmp_path / "gpt2"
+    sizes = {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 32}
+    GPT2LMHeadModel(GPT2Config(vocab_size=257, **sizes)).save_pretrained(folder)
+    names = [*byte_letters(), "<|endoftext|>"]
+    ids = {name: index for index, name in enumerate(names)}
+    (folder / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    chosen = {**settings["generator"], "target": "impression", "tokenizer": "folder"}
+    decoder = {"name": "gpt2", "folder": str(folder)}
+    with caplog.at_level("INFO"):
+        reader, _ = generate(
+            tmp_path / "run", tiny, {**settings, "generator": chosen, "decoder": decoder}
+        )
+    assert "258 of 260 tokens known to it" in caplog.text  # PAD and UNK are not
+    assert (reader.decoder.hidden, len(reader.vocabulary)) == (8, 260)
+    del decoder["folder"]
+    with pytest.raises(InputError, match="holds no config.json"):
+        generate(
+            tmp_path / "x", tiny, {**settings, "decoder": {**decoder, "folder": str(tmp_path)}}
+        )

@@ -14,13 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from cascade.models.decoders.base import MapDecoder, State, Taught
+from cascade.text.preparation import Preparation
 from cascade.text.subwords import SUBWORDS
-from cascade.text.vocabulary import BOS, EOS, SPECIAL_TOKENS, Vocabulary
+from cascade.text.vocabulary import BOS, EOS, SPECIAL_TOKENS, Vocabulary, special_tokens
 
 MAX_CONFIG_BYTES = 1 << 20
 MAX_WEIGHTS_BYTES = 8 << 30
 NEW = ("crossattention", "ln_cross_attn", "wte")
 """What the published weights lack (attention over an image), and what follows the vocabulary."""
+
+END_OF_TEXT = "<|endoftext|>"
 
 _FIXED = {
     "layer_norm_epsilon": 1e-5,
@@ -213,7 +216,7 @@ class Gpt2Decoder(MapDecoder):
         table = self.network.wte.weight
         table.copy_(vectors.mean(dim=0) + 0.02 * torch.randn_like(table) * vectors.std())
         pieces = vocabulary.tokenizer.name in SUBWORDS
-        end = names.get("<|endoftext|>")
+        end = names.get(END_OF_TEXT)
         known = 0
         for index, token in enumerate(vocabulary.tokens):
             spellings = (token,) if pieces else (f"Ġ{token}", token)
@@ -224,6 +227,29 @@ class Gpt2Decoder(MapDecoder):
                 table[index] = vectors[at]
                 known += 1
         return known
+
+
+def folder_vocabulary(folder: str | Path, prepare: Preparation) -> Vocabulary:
+    """The tokenizer of a local GPT-2, ``vocab.json`` and ``merges.txt``, as our ``bpe``.
+
+    The four special tokens come first; ``<|endoftext|>`` is left out, BOS and EOS stand for it.
+
+    Raises:
+        ValueError: files that are absent or do not fit together.
+    """
+    folder = Path(folder)
+    names = _read_json(folder / "vocab.json")
+    try:
+        lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder / 'merges.txt'} cannot be read: {error}") from error
+    special = special_tokens(prepare)
+    never = {*special, *SPECIAL_TOKENS, END_OF_TEXT}
+    tokens = [name for name in sorted(names, key=lambda name: names[name]) if name not in never]
+    merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+    if any(len(merge) != 2 for merge in merges):
+        raise ValueError(f"{folder / 'merges.txt'} is not a GPT-2's: two pieces a line")
+    return Vocabulary([*special, *tokens], "bpe", prepare, merges)
 
 
 def _has(folder: Path, name: str) -> bool:
