@@ -199,10 +199,13 @@ def _wait(
             except subprocess.TimeoutExpired:
                 if hopeless is not None and pruned is None:
                     pruned = hopeless(folder)
-                # A worker of joblib outlives a sweep that was killed, and would go on alone.
-                orphan = sweep.launcher == "joblib" and os.getppid() != parent
-                if orphan or pruned is not None:
+                if pruned is not None:
                     process.kill()
+                if sweep.launcher == "joblib" and os.getppid() != parent:
+                    # A worker outlives a sweep that was killed, and would start the next job.
+                    process.kill()
+                    process.wait()
+                    os._exit(1)
     except KeyboardInterrupt:  # the job was told as well
         try:
             process.wait(timeout=30)
@@ -263,6 +266,7 @@ def main(folder: Path) -> int:
         _write_record(folder, status="done", exit_status=0, score=score, metric=metric)
     else:
         reason = lines[-1] if lines else f"it ended with status {status}"
+        reason = "interrupted" if status == 130 else reason
         _write_record(folder, status="failed", reason=reason, exit_status=status)
     return status
 
@@ -339,8 +343,8 @@ def _show(sweep: Sweep, records: Sequence[Mapping[str, Any] | None]) -> None:
     scores = [r["score"] for r in records if r and r["score"] is not None]
     metrics = list(dict.fromkeys(r["metric"] for r in records if r and r["metric"]))
     by = f"; score: {metrics[0]}" if len(metrics) == 1 else ""
-    title = escape(f"{len(records)} jobs in {sweep.root}{by}")
-    table = Table(title=title, title_justify="left")
+    print(f"{len(records)} jobs in {_shown(sweep.root)}{by}")
+    table = Table()
     table.add_column("job", justify="right")
     table.add_column("settings", overflow="fold")
     table.add_column("status", overflow="fold")
@@ -357,7 +361,7 @@ def _show(sweep: Sweep, records: Sequence[Mapping[str, Any] | None]) -> None:
         best = bool(scores) and row["score"] == max(scores) and len(metrics) == 1
         table.add_row(
             str(number),
-            escape(" ".join(sweep.own(number))),
+            escape(_lines(sweep.own(number))),
             escape(state),
             score,
             f"{row['seconds']:.0f}",
@@ -365,8 +369,17 @@ def _show(sweep: Sweep, records: Sequence[Mapping[str, Any] | None]) -> None:
         )
     Console().print(table)
     if scores:
-        here = sweep.root.is_relative_to(Path.cwd())
-        print(f"next: cascade compare {os.path.relpath(sweep.root) if here else sweep.root}")
+        print(f"next: cascade compare {_shown(sweep.root)}")
+
+
+def _lines(words: Sequence[str]) -> str:
+    """On one line where they are short, else a line each."""
+    line = " ".join(words)
+    return line if len(line) <= 36 else "\n".join(words)
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 if __name__ == "__main__":

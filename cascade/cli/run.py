@@ -19,11 +19,20 @@ same command goes on.
 Writes collection/, round-N/{labels,classifier,generator}/, model/ (the round best on validation)
 and evaluation/index.html.
 
+-m runs once for each of several values, each in a process and a folder of its own (0/, 1/, ...),
+with one collection, label table and image cache for all that want the same (shared/). A job that
+fails costs only itself; resume=true runs what is not done.
+  sweep=NAME       values as shipped: encoders, decoders, depth_data, rounds, hyper; optuna searches
+  launcher=NAME    basic (one after another), joblib (launcher.jobs=N at once), submitit (SLURM)
+
 Examples:
   cascade run data=phantom rounds=2 out=runs/phantom
   cascade run data=nih data.root=downloads/nih experiment=nih14_squeezenet \\
       encoder.weights=squeezenet1_1.safetensors out=runs/nih
   cascade run -m seed=1,2,3 collection=collections/phantom out=sweeps/seeds
+  cascade run -m sweep=encoders seed=1,2,3 launcher=joblib launcher.jobs=4 out=sweeps/encoders
+  cascade run -m sweep=encoders seed=1,2,3 launcher=joblib launcher.jobs=4 out=sweeps/encoders \\
+      resume=true
 """
 
 

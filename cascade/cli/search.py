@@ -159,10 +159,13 @@ def run_search(sweep: Sweep) -> None:
         trial = study.ask(space)
         sweep.jobs[number] = search.overrides(trial.params)
 
+        told: set[int] = set()
+
         def hopeless(folder: Path) -> str | None:
             seen = validation_curve(sweep.command, search.stage, folder)
-            for step, value in seen.items():
-                trial.report(value, step)
+            for step in sorted(seen.keys() - told):
+                trial.report(seen[step], step)
+            told.update(seen)
             if seen and trial.should_prune():
                 last = max(seen)
                 return f"{seen[last]:.4f} in epoch {last % ROUND + 1}: below the earlier trials"

@@ -17,6 +17,11 @@ command goes on from the last finished epoch.
   encoder=NAME      tiny, squeezenet1_1, resnet18, resnet50, densenet121 (encoder.weights=FILE)
   decoder=NAME      lstm, gru
   trainer=NAME      auto, cpu, fast (one batch, to see that it runs)
+  split.train_share=0.5   learn from half of the training patients
+
+-m trains once for each of several values, each in a process and a folder of its own; resume=true
+runs what is not done of a sweep. launcher=joblib runs several at once, launcher=submitit on SLURM.
+  sweep=NAME        values as shipped: encoders, decoders, depth_data, hyper; optuna searches
 
 Examples:
   cascade train stage=classifier collection=collections/nih label_table=labels/nih \\
@@ -24,6 +29,7 @@ Examples:
   cascade train stage=generator collection=collections/nih label_table=labels/nih \\
       classifier_model=runs/classifier/model decoder=gru out=runs/generator
   cascade train -m encoder=tiny,resnet18 seed=1,2,3 collection=c label_table=l out=sweeps/encoders
+  cascade train -m sweep=optuna search.trials=30 collection=c label_table=l out=sweeps/search
 """
 
 

@@ -480,6 +480,23 @@ def test_a_job_that_is_killed_costs_only_itself(launcher, tmp_path):
     assert [record(out, n)["attempts"] for n in range(3)] == [2, 1, 1]
 
 
+@pytest.mark.slow
+def test_a_parallel_sweep_that_is_killed_takes_its_jobs_along(tmp_path):
+    out = tmp_path / "s"
+    words = ["launcher=joblib", "launcher.jobs=2", "seed=1,2,3", *SMALL, f"out={out}"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command("run", "-m", *words), env=ALONE, **quiet)
+    end = time.monotonic() + 120
+    while not all(job_process(out / name) for name in "01") and time.monotonic() < end:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    time.sleep(4)
+    assert [job_process(out / name) for name in "012"] == [None] * 3
+    assert not (out / "2").exists()
+    assert [record(out, n)["status"] for n in (0, 1)] == ["running"] * 2
+
+
 def job_process(folder):
     """The process that runs a job: the one whose command line names its folder."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
