@@ -14,8 +14,9 @@ cascade train stage=generator  collection=DIR label_table=DIR classifier_model=R
 Trains one stage into a run: config.yaml, metrics.csv, checkpoints/, model/. Killed, the same
 command goes on from the last finished epoch.
 
-  encoder=NAME      tiny, squeezenet1_1, resnet18, resnet50, densenet121 (encoder.weights=FILE)
-  decoder=NAME      lstm, gru
+  encoder=NAME      tiny, nin, googlenet_bn, squeezenet1_1, resnet18, resnet50, densenet121,
+                    efficientnet_b0, convnext_tiny, swin_t, vit_b_16, timm (encoder.weights=FILE)
+  decoder=NAME      lstm, gru, attention_lstm, transformer, gpt2
   trainer=NAME      auto, cpu, fast (one batch, to see that it runs)
   split.train_share=0.5   learn from half of the training patients
 

@@ -61,7 +61,10 @@ def refused(outcome, *words, status=2, out="new"):
         (["mine", "collection=c", "a=["], ["cannot read", "'['", "KEY=[A,B]"]),
         (["mine", "collection=a,b"], ["-m runs each", "\"collection='a,b'\""]),
         (["mine", "--collection=c"], ["'--collection=c'", "without dashes, collection=c"]),
-        (["train", "encoder=densnet121"], ["'densnet121' for encoder", "tiny.", "'densenet121'?"]),
+        (
+            ["train", "encoder=densnet121"],
+            ["'densnet121' for encoder", "vit_b_16.", "'densenet121'?"],
+        ),
         (["run", "classifier.epochs=abc"], ["classifier.epochs=abc", "a whole number, 1 or more"]),
         (["run", "classifier.epochs=1.5"], ["classifier.epochs=1.5", "a whole number"]),
         (["run", "classifier.epochs=null"], ["classifier.epochs=null", "a whole number"]),

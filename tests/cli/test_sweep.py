@@ -190,8 +190,8 @@ def test_a_launcher_that_is_not_installed_names_the_extra(monkeypatch, launcher)
 @pytest.mark.parametrize(
     ("name", "count", "first"),
     [
-        ("encoders", 5, "encoder=tiny"),
-        ("decoders", 4, "decoder=lstm decoder.inject=False"),
+        ("encoders", 11, "encoder=tiny"),
+        ("decoders", 4, "decoder=lstm"),
         ("depth_data", 9, "encoder=tiny split.train_share=0.25"),
         ("rounds", 3, "rounds=1"),
         ("hyper", 18, "classifier.optimizer.lr=0.001"),
