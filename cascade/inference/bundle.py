@@ -173,8 +173,11 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
         encoder.origin = config.get("facts", {}).get("encoder weights", "unknown")
         decoder = None
         if config["decoder"] is not None and vocabulary is not None:
+            chosen = {
+                k: v for k, v in config["decoder"].items() if k not in DECODER_TRAINING_OPTIONS
+            }
             decoder = create_decoder(
-                vocab_size=len(vocabulary), num_features=encoder.num_features, **config["decoder"]
+                vocab_size=len(vocabulary), num_features=encoder.num_features, **chosen
             )
         components = config["suitability_components"]
         reader = Reader(

@@ -45,6 +45,8 @@ from cascade.training.vocabulary import build_vocabulary, log_coverage
 
 log = logging.getLogger(__name__)
 
+HALF_MAX = torch.finfo(torch.float16).max
+
 Settings = Mapping[str, Any]
 Progress = Callable[[int, int], None]
 
@@ -311,6 +313,7 @@ def extract_features(
                 features, found = network.features_and_maps(images, views)
                 if whole is None:
                     whole = _room_for_maps(found, len(dataset), len(augments), memory)
+                found = found.clamp(-HALF_MAX, HALF_MAX)  # not infinite, in half precision
                 whole[start : start + len(found), number] = found.half().cpu()
             else:
                 features = network.features(images, views)

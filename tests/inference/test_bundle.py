@@ -126,6 +126,11 @@ def test_a_decoder_of_maps_reads_as_it_was_written(decoder, tmp_path):
     torch.testing.assert_close(without.features, after.features)
 
 
+def test_a_bundle_sends_nobody_to_a_folder(bundle):
+    change(bundle, "config.json", decoder={**DECODER, "folder": "/home/me/gpt2"})
+    assert read_bundle(bundle)[0].decoder.hidden == 8
+
+
 def test_a_bundle_of_before_repeats_as_it_did(bundle):
     config = json.loads((bundle / "config.json").read_text())
     assert config.pop("no_repeat") == 0

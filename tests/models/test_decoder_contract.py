@@ -156,6 +156,29 @@ def test_a_beam_is_what_it_is_without_a_state(name, width):
 
 
 @EACH
+def test_a_step_computes_one_word_and_reads_the_image_once(name):
+    decoder = make(name)
+    seen = {"output": [], "image": 0}
+    last = {"transformer": "norm", "gpt2": "network.ln_f"}.get(name, "rnn")
+    image = {"attention_lstm": "keys", "transformer": "memory", "gpt2": "memory"}
+
+    def words(module, inputs):
+        rows = inputs[0].shape[:-1].numel()
+        seen["output"].append(rows)
+
+    def look(module, inputs):
+        seen["image"] += 1
+
+    decoder.get_submodule(last).register_forward_pre_hook(words)
+    decoder.get_submodule(image.get(name, "initial")).register_forward_pre_hook(look)
+    if hasattr(decoder, "output"):
+        decoder.output.bias.data[EOS] = -1000.0
+    generate(decoder, features_of(decoder), 9)
+    assert set(seen["output"]) == {3}  # three studies, one word each, however long the text
+    assert seen["image"] == 1
+
+
+@EACH
 def test_a_small_batch_is_learned_by_heart(name):
     torch.manual_seed(3)
     options = {"hidden": 32, **({"embedding": 16} if "embedding" in SMALL[name] else {})}
