@@ -7,52 +7,16 @@ token does not grow with the text before it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cascade.models.decoders import Decoder
+from cascade.models.drafts import Drafts, Generated, Trace
 from cascade.text.vocabulary import BOS, EOS, PAD, UNK
 
 NEVER = (PAD, BOS, UNK)
 """Ids that no draft holds."""
-
-
-class Generated(NamedTuple):
-    """Drafts of a batch.
-
-    Attributes:
-        tokens: for each study its ids, without BOS and EOS.
-        log_probabilities: ``(B,)`` natural log of the draft's probability, its EOS included.
-        lengths: ``(B,)`` tokens that the probability counts, the EOS included.
-        words: for each study the log probability of each of its tokens and of the EOS; 0 where the
-            token was given. They add up to ``log_probabilities``.
-        attention: for each study ``(T + 1, P)``, where each of them looked; None where the decoder
-            looks nowhere.
-    """
-
-    tokens: list[list[int]]
-    log_probabilities: Tensor
-    lengths: Tensor
-    words: list[list[float]]
-    attention: list[Tensor] | None
-
-    @property
-    def confidences(self) -> Tensor:
-        """``(B,)`` in (0, 1]: the geometric mean probability of a token."""
-        return (self.log_probabilities / self.lengths.clamp_min(1)).exp()
-
-    def select(self, rows: Sequence[int]) -> Generated:
-        """Some of the drafts."""
-        chosen = list(rows)
-        return Generated(
-            [self.tokens[row] for row in chosen],
-            self.log_probabilities[chosen],
-            self.lengths[chosen],
-            [self.words[row] for row in chosen],
-            None if self.attention is None else [self.attention[row] for row in chosen],
-        )
 
 
 @torch.no_grad()
@@ -188,7 +152,7 @@ def sample(
     rows = batch * count
     last = torch.full((rows,), BOS, dtype=torch.long, device=device)
     finished = torch.zeros(rows, dtype=torch.bool, device=device)
-    trace = _Trace(last)
+    trace = Trace(last)
     for position in range(max_length + 1):
         logits, state = decoder.step(normalised, last, state)
         logits[:, NEVER] = -torch.inf
@@ -207,7 +171,7 @@ def sample(
         finished = finished | (last == EOS)
         if bool(finished.all()):
             break
-    drafts = _Drafts(trace, trace.total.view(batch, 1, count))
+    drafts = Drafts(trace, trace.total.view(batch, 1, count))
     found = []
     for row in range(batch):
         order = drafts.ranking[row, 0].tolist()
@@ -215,68 +179,6 @@ def sample(
         kept = sorted(chosen.values(), key=order.index)
         found.append(drafts.pick(torch.tensor(kept, device=device)))
     return found
-
-
-class _Trace:
-    """What was written so far in each row, and at what price; a beam reorders its rows."""
-
-    def __init__(self, like: Tensor) -> None:
-        self.history = like.new_zeros((len(like), 0))
-        self.total = torch.zeros(len(like), device=like.device)
-        self.counted = torch.zeros_like(like)
-        self.steps: list[tuple[Tensor | None, Tensor, Tensor | None]] = []
-
-    def extend(
-        self,
-        tokens: Tensor,
-        gained: Tensor,
-        counts: Tensor,
-        attention: Tensor | None,
-        origin: Tensor | None = None,
-    ) -> None:
-        """One place further: row i continues row ``origin[i]``; ``attention`` is in old rows."""
-        if origin is not None:
-            self.history, self.counted = self.history[origin], self.counted[origin]
-            self.total = self.total[origin]
-        self.history = torch.cat([self.history, tokens.unsqueeze(1)], dim=1)
-        self.total, self.counted = self.total + gained, self.counted + counts
-        self.steps.append((origin, gained, attention))
-
-
-class _Drafts:
-    """Finished rows: those of study b and group g are ``ranking[b, g]``, the best first."""
-
-    def __init__(self, trace: _Trace, ranked: Tensor) -> None:
-        batch, groups, width = ranked.shape
-        self.trace = trace
-        self.alive = (ranked > -torch.inf).view(batch, -1)
-        # Stable: among equals the first, as ``argmax`` has it.
-        order = ranked.argsort(dim=2, descending=True, stable=True)
-        base = torch.arange(batch * groups, device=ranked.device).view(batch, groups, 1) * width
-        self.ranking = base + order
-        self._written = trace.history.tolist()
-
-    def text(self, row: int) -> list[int]:
-        """The ids of a row."""
-        return [token for token in self._written[row] if token not in (PAD, EOS)]
-
-    def pick(self, rows: Tensor) -> Generated:
-        """The drafts of some rows."""
-        tokens = [self.text(row) for row in rows.tolist()]
-        gained, looked = [], []
-        at = rows
-        for origin, step, attention in reversed(self.trace.steps):
-            gained.append(step[at])
-            at = at if origin is None else origin[at]
-            if attention is not None:
-                looked.append(attention[at])
-        steps = torch.stack(gained[::-1], dim=1).tolist() if gained else [[]] * len(rows)
-        words = [row[: len(text) + 1] for row, text in zip(steps, tokens, strict=True)]
-        maps = None
-        if looked:
-            whole = torch.stack(looked[::-1], dim=1)
-            maps = [part[: len(text) + 1] for part, text in zip(whole, tokens, strict=True)]
-        return Generated(tokens, self.trace.total[rows], self.trace.counted[rows], words, maps)
 
 
 def _beam(
@@ -289,7 +191,7 @@ def _beam(
     no_repeat: int,
     groups: int = 1,
     diversity: float = 0.0,
-) -> _Drafts:
+) -> Drafts:
     """Grow ``groups`` beams of ``width`` for each study."""
     if width < 1 or max_length < 1:
         raise ValueError(f"width={width}, max_length={max_length}: both must be at least 1")
@@ -305,7 +207,7 @@ def _beam(
     scores[:, :, 0] = 0.0  # the beams of a group begin alike: one of them counts
     finished = torch.zeros(rows, dtype=torch.bool, device=device)
     last = torch.full((rows,), BOS, dtype=torch.long, device=device)
-    trace = _Trace(last)
+    trace = Trace(last)
     base = (torch.arange(batch * groups, device=device) * width).view(batch, groups, 1)
 
     for position in range(max_length + 1):
@@ -349,7 +251,7 @@ def _beam(
 
     lengths = trace.counted.view(batch, groups, width).clamp_min(1).float()
     ranked = scores / lengths**length_penalty
-    return _Drafts(trace, ranked.masked_fill(scores == -torch.inf, -torch.inf))
+    return Drafts(trace, ranked.masked_fill(scores == -torch.inf, -torch.inf))
 
 
 def _choose_apart(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cascade.errors import InputError
-from cascade.models.decoders.gpt2 import folder_vocabulary
+from cascade.models.decoders.gpt2_folder import folder_vocabulary
 from cascade.text.preparation import Preparation
 from cascade.text.vocabulary import TOKENIZER_NAMES, Vocabulary
 

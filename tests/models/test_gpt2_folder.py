@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from cascade.errors import InputError
 from cascade.models.decoders import create_decoder
-from cascade.models.decoders.gpt2 import folder_vocabulary
+from cascade.models.decoders.gpt2_folder import folder_vocabulary
 from cascade.text.preparation import Preparation
 from cascade.text.subwords import byte_letters
 from cascade.text.vocabulary import BOS, EOS, PAD, Vocabulary
