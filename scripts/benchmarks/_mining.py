@@ -21,9 +21,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cascade.io.openi import OpeniReport, iter_openi
 from cascade.labels import miner
-from cascade.labels.text_labels import Report, mention_writer, mine_reports
+from cascade.labels.mined_batches import Report, mine_reports
 
 NO_CACHE = "--no-cache"
 if NO_CACHE in sys.argv:  # here and not in main(): the workers import this file, too
@@ -32,6 +31,8 @@ if NO_CACHE in sys.argv:  # here and not in main(): the workers import this file
 
 def read_reports(root: Path) -> list[Report]:
     """Every report of the archive (or of a folder of XML files), with its two mined sections."""
+    from cascade.io.openi import OpeniReport, iter_openi  # not at the top: workers come by there
+
     studies = (item.study for item in iter_openi(root) if isinstance(item, OpeniReport))
     return [
         (study.study_id, {section: getattr(study, section) for section in miner.SECTIONS})
@@ -51,6 +52,8 @@ def replicated(reports: list[Report], count: int) -> Iterator[Report]:
 
 def mine(reports: Iterable[Report], workers: int) -> dict[str, Any]:
     """Counts, and seconds until the last process has ended and the file is whole."""
+    from cascade.labels.text_labels import mention_writer
+
     done = mentions = 0
     began, cpu, own = time.perf_counter(), cpu_seconds(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
