@@ -126,6 +126,8 @@ RULES: dict[str, Rule] = {
     "generator.map_memory": Rule(above=0),
     "evaluate.meteor": Rule(choices=("reports", "always", "never")),
     "evaluate.meteor_seconds": Rule(above=0),
+    "evaluate.hub": Rule(choices=("chexbert", "radgraph", "radcliq")),
+    "evaluate.hub_seconds": Rule(above=0),
     "relabel.rule": Rule(choices=("count", "paper")),
     "relabel.cases_per_cluster": _ONE,
     "relabel.min_cluster": _ONE,
@@ -225,6 +227,8 @@ def _fits(value: Any, kind: type, default: Any) -> bool:
 def _in_range(value: Any, rule: Rule) -> bool:
     if isinstance(value, str):
         return not rule.choices or value in rule.choices
+    if isinstance(value, list) and rule.choices:
+        return all(item in rule.choices for item in value)
     if not _is_number(value):
         return True
     return not (
@@ -236,6 +240,8 @@ def _in_range(value: Any, rule: Rule) -> bool:
 
 
 def _expected(key: str, kind: type, rule: Rule, default: Any) -> str:
+    if rule.choices and kind is list:
+        return f"some of {', '.join(rule.choices)}, as {key}=[{rule.choices[0]}]"
     if rule.choices:
         return f"one of {', '.join(rule.choices)}"
     if kind not in (int, float):

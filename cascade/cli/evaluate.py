@@ -75,6 +75,7 @@ def _score_file(settings: dict[str, Any]) -> Any:
     from cascade.cli.support import existing
     from cascade.errors import InputError
     from cascade.evaluation.predictions import evaluate_predictions, read_predictions
+    from cascade.metrics.hub import HubOptions
 
     if settings["kind"] not in ("report", "annotation"):
         raise InputError(f"unknown kind {settings['kind']!r}, expected 'report' or 'annotation'")
@@ -87,6 +88,7 @@ def _score_file(settings: dict[str, Any]) -> Any:
         resamples=int(settings["evaluate"]["resamples"]),
         meteor=str(settings["evaluate"]["meteor"]),
         meteor_seconds=float(settings["evaluate"]["meteor_seconds"]),
+        hub=HubOptions.of_settings(settings["evaluate"]),
     )
 
 

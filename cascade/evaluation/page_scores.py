@@ -13,6 +13,7 @@ from cascade.evaluation.definitions import CHANCE, CHARTED, HEADLINE, MEANINGS
 from cascade.evaluation.page_common import Look, difference_view, interval_text, plain_cell
 from cascade.evaluation.significance import Difference
 from cascade.evaluation.statistics import METRICS
+from cascade.metrics.hub import HUB_METRICS
 
 OVERLAP = tuple(m for m in METRICS if m.startswith(("precision", "bleu")))
 WORDS = (
@@ -107,8 +108,31 @@ def reports(look: Look) -> dict[str, Any] | None:
     return {
         "overlap": look.scores(OVERLAP),
         "words": look.scores(WORDS, ("distinct", "empty")),
+        "hub": _hub(look),
         "tokenizers": "; ".join(f"{', '.join(names)}: {cut}" for cut, names in cuts.items()),
     }
+
+
+def _hub(look: Look) -> list[dict[str, Any]]:
+    """A table for each metric of RadEval that was run; its figures have no interval."""
+    tables = []
+    for name, title in HUB_METRICS.items():
+        prefix = f"hub.{name}."
+        found = {
+            system: {m: f.value for m, f in figures.items() if m.startswith(prefix)}
+            for system, figures in look.evaluation.figures.items()
+        }
+        metrics = list(dict.fromkeys(metric for values in found.values() for metric in values))
+        rows = []
+        for system in look.evaluation.systems:
+            values = [found[system.name].get(metric, math.nan) for metric in metrics]
+            if found[system.name]:
+                cells = [plain_cell(value, number(value)) for value in values]
+                rows.append({"system": look.named(system), "cells": cells})
+        if rows:
+            columns = [metric.removeprefix(prefix).replace("_", " ") for metric in metrics]
+            tables.append({"title": title, "columns": columns, "rows": rows})
+    return tables
 
 
 def strata(look: Look) -> dict[str, Any] | None:

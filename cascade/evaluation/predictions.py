@@ -13,6 +13,9 @@ from cascade.evaluation.scoring import Evaluation, Kind, evaluate
 from cascade.evaluation.significance import RESAMPLES
 from cascade.evaluation.systems import Rows, System, Training
 from cascade.metrics.caption import METEOR_SECONDS
+from cascade.metrics.hub import HubOptions
+
+_NO_HUB = HubOptions()
 
 COLUMNS = ("study_id", "reference", "hypothesis")
 
@@ -125,6 +128,7 @@ def evaluate_predictions(
     meta: Mapping[str, Any] | None = None,
     meteor: str = "never",
     meteor_seconds: float = METEOR_SECONDS,
+    hub: HubOptions = _NO_HUB,
 ) -> Evaluation:
     """Score a predictions table; an empty or missing hypothesis counts as zero and is counted.
 
@@ -141,6 +145,7 @@ def evaluate_predictions(
         meta: as ``evaluate``.
         meteor: as ``evaluate``.
         meteor_seconds: as ``evaluate``.
+        hub: as ``evaluate``.
 
     Raises:
         InputError: as ``check_predictions``.
@@ -162,6 +167,7 @@ def evaluate_predictions(
         meta=meta,
         meteor=meteor,
         meteor_seconds=meteor_seconds,
+        hub=hub,
     )
     if not by_patient:
         evaluation.notes.append(

@@ -29,7 +29,7 @@ from cascade.evaluation.breakdowns import (
     subgroup_masks,
     subgroup_table,
 )
-from cascade.evaluation.captions import Captions, caption_scores
+from cascade.evaluation.captions import caption_scores
 from cascade.evaluation.detection import (
     OperatingScores,
     curve_table,
@@ -60,13 +60,16 @@ from cascade.evaluation.statistics import (
 from cascade.evaluation.systems import Rows, System, Training
 from cascade.labels import mesh
 from cascade.labels.table import NORMAL
-from cascade.metrics import clinical, nlg
+from cascade.metrics import nlg
 from cascade.metrics.caption import METEOR_SECONDS
+from cascade.metrics.hub import HubOptions, hub_figures
 
 TOKENIZER_OF_KIND = {"annotation": "annotation-words", "report": "report-words"}
 
 COMPARED = tuple(name for name in METRICS if name not in NEITHER_IS_BETTER)
 """The metrics that have a better and a worse (``sign`` says which way)."""
+
+_NO_HUB = HubOptions()
 
 __all__ = ["COMPARED", "METRICS", "Evaluation", "Kind", "evaluate", "find_normal"]
 
@@ -159,6 +162,7 @@ def evaluate(
     meta: Mapping[str, Any] | None = None,
     meteor: str = "never",
     meteor_seconds: float = METEOR_SECONDS,
+    hub: HubOptions = _NO_HUB,
 ) -> Evaluation:
     """Score systems, and trivial ones beside them, on the same rows.
 
@@ -175,6 +179,7 @@ def evaluate(
         meta: more facts for the page and ``metrics.json``: commit, collection, command, ...
         meteor: whether METEOR is run, which starts Java: "reports", "always" or "never".
         meteor_seconds: how long it may take, all systems together.
+        hub: which metrics of RadEval are run, each in a process of its own.
 
     Raises:
         InputError: no system, two of one name, or one that does not answer these rows.
@@ -188,8 +193,9 @@ def evaluate(
         notes.append("All studies are of one patient: intervals cannot be given.")
 
     texts, detectors = _statistics(rows, every, tokenizer, kind)
+    written = {s.name: s.hypotheses for s in every if s.hypotheses is not None}
     captions = caption_scores(
-        {system.name: system.hypotheses for system in every if system.hypotheses is not None},
+        written,
         rows.references,
         tokenizer,
         None if training is None else training.texts,
@@ -211,6 +217,7 @@ def evaluate(
     for name, text in texts.items():
         figures[name]["distinct"] = Figure(float(text.distinct))
         figures[name]["empty"] = Figure(float(text.empty))
+    not_run = _add_hub(figures, hub, written, rows.references, kind, notes)
 
     labels = label_table(rows, every, figures)
     notes.extend(label_notes(labels))
@@ -236,7 +243,7 @@ def evaluate(
             "resamples": draws.resamples,
             "confidence": CONFIDENCE,
             "tokenizers": captions.tokenizers if texts else {},
-            "not_run": _not_run(captions, kind) if texts else {},
+            "not_run": {**captions.not_run, **not_run} if texts else {},
             **dict(meta or {}),
         },
         figures=figures,
@@ -257,9 +264,24 @@ def evaluate(
     )
 
 
-def _not_run(captions: Captions, kind: Kind) -> dict[str, str]:
-    """Figure -> why it is not there."""
-    return {**captions.not_run, **(clinical.hub_not_run() if kind == "report" else {})}
+def _add_hub(
+    figures: dict[str, dict[str, Figure]],
+    hub: HubOptions,
+    systems: Mapping[str, Sequence[str]],
+    references: Sequence[str],
+    kind: Kind,
+    notes: list[str],
+) -> dict[str, str]:
+    """Add the figures of RadEval that were asked for; returns why others are not there."""
+    found, not_run = hub_figures(hub, systems, references, kind)
+    for name, values in found.items():
+        figures[name] |= {metric: Figure(value) for metric, value in values.items()}
+    if any(found.values()):
+        notes.append(
+            "RadEval answers with figures of all rows at once, not of each row: with nothing to "
+            "resample they have neither intervals nor differences (hub.csv)."
+        )
+    return not_run
 
 
 def _check(

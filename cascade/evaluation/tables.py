@@ -26,6 +26,7 @@ from cascade.evaluation.scoring import METRICS, Evaluation, evaluate
 from cascade.evaluation.significance import Difference
 from cascade.evaluation.statistics import verdict
 from cascade.io.files import atomic_path, write_json, write_text
+from cascade.metrics.hub import HUB_METRICS
 
 __all__ = [
     "as_json",
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "evaluate_predictions",
     "format_tables",
+    "hub_table",
     "read_predictions",
     "report_table",
     "write_evaluation",
@@ -66,6 +68,19 @@ def difference_table(evaluation: Evaluation) -> pd.DataFrame:
             for d in evaluation.differences
         ],
         columns=columns,
+    )
+
+
+def hub_table(evaluation: Evaluation) -> pd.DataFrame:
+    """One row a system and figure of RadEval, as ``hub.csv``; no rows where none was run."""
+    return pd.DataFrame(
+        [
+            {"system": system.name, "metric": metric, "value": found.value}
+            for system in evaluation.systems
+            for metric, found in evaluation.figures[system.name].items()
+            if metric.startswith("hub.")
+        ],
+        columns=["system", "metric", "value"],
     )
 
 
@@ -152,9 +167,9 @@ def write_evaluation(
     directory = Path(directory)
     write_json(directory / "metrics.json", as_json(evaluation))
     written = [directory / "metrics.json"]
-    clinical = [("clinical", evaluation.clinical)] if len(evaluation.clinical) else []
+    optional = (("clinical", evaluation.clinical), ("hub", hub_table(evaluation)))
     for name, table in (
-        *clinical,
+        *((name, table) for name, table in optional if len(table)),
         ("reports_table", report_table(evaluation)),
         ("labels_table", evaluation.labels),
         ("diseases_table", evaluation.diseases),
@@ -219,6 +234,7 @@ def console_tables(evaluation: Evaluation) -> list[Table]:
             "rewards silence; ↓ lower is better"
         )
         tables.append(_score_table(evaluation, clinical, "What the reports say", caption))
+    tables.extend(_hub_tables(evaluation))
     shown = [d for d in evaluation.differences if d.metric in (*metrics, *clinical)]
     return [*tables, _paired_table(shown)] if shown else tables
 
@@ -240,6 +256,33 @@ def _score_table(evaluation: Evaluation, metrics: list[str], title: str, caption
         style = "dim" if system.trivial else None
         scores.add_row(escape(system.name), *cells, style=style, end_section=ends)
     return scores
+
+
+def _hub_tables(evaluation: Evaluation) -> list[Table]:
+    """A table for each metric of RadEval that was run, its figures by RadEval's own names."""
+    found = hub_table(evaluation)
+    tables = []
+    for name, title in HUB_METRICS.items():
+        rows = found[found["metric"].str.startswith(f"hub.{name}.")]
+        if rows.empty:
+            continue
+        caption = "of all rows at once, without intervals"
+        table = Table(title=f"{title}, by RadEval", caption=caption)
+        table.title_justify = table.caption_justify = "left"
+        table.add_column("system", overflow="fold")
+        metrics = list(dict.fromkeys(rows["metric"]))
+        for metric in metrics:
+            text = metric.removeprefix(f"hub.{name}.")
+            table.add_column(escape(text.replace("_", " ")), justify="right", overflow="fold")
+        values = rows.set_index(["system", "metric"])["value"]
+        for system in evaluation.systems:
+            cells = [values.get((system.name, metric), math.nan) for metric in metrics]
+            texts = ["" if math.isnan(value) else f"{value:.3f}" for value in cells]
+            style = "dim" if system.trivial else None
+            if any(texts):
+                table.add_row(escape(system.name), *texts, style=style)
+        tables.append(table)
+    return tables
 
 
 def _paired_table(differences: list[Difference]) -> Table:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.util
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,12 +35,6 @@ from cascade.metrics.laterality import mention_sides
 LABEL_SET = "chestxray14"
 COMMON = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Pleural Effusion")
 """The five that CheXpert's competition scored; its name and ChestX-ray14's of the fifth."""
-
-_HUB = {
-    "RadEval": ("RadEval", "RadCliQ, GREEN, SRR-BERT and the others of the package RadEval"),
-    "f1chexbert": ("f1chexbert", "CheXbert F1"),
-    "radgraph": ("radgraph", "RadGraph F1"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,18 +204,3 @@ def label_scores(counts: ClinicalCounts) -> pd.DataFrame:
         },
         index=pd.Index(counts.names, name="label"),
     )
-
-
-def hub_not_run() -> dict[str, str]:
-    """What is not run because it needs weights of a hub, and what of each is missing.
-
-    Nothing is ever downloaded: where a package is there, its metric still needs its weights.
-    """
-    told = {}
-    for package, (module, what) in _HUB.items():
-        if importlib.util.find_spec(module) is None:
-            missing = f"the package {package} (pip install {package}) and weights from a hub"
-        else:
-            missing = f"weights from a hub ({package} is installed: run it on the same file)"
-        told[what] = f"needs {missing}; Cascade downloads nothing"
-    return told

@@ -20,6 +20,7 @@ from cascade.evaluation.tables import write_evaluation
 from cascade.inference.bundle import read_bundle
 from cascade.io.files import atomic_path
 from cascade.labels.table import LabelTable, disease_owners
+from cascade.metrics.hub import HubOptions
 from cascade.models.heads import probabilities as label_probabilities
 from cascade.models.reader import Reader
 from cascade.models.saliency import grad_cam
@@ -191,6 +192,7 @@ def assess(
         resamples=int(options["resamples"]),
         meteor=str(options["meteor"]),
         meteor_seconds=float(options["meteor_seconds"]),
+        hub=HubOptions.of_settings(options),
         meta={
             "data": context.collection.info.get("source", "unknown"),
             "training studies": len(rows_of["train"]),

@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cascade.metrics import clinical
-from cascade.metrics.clinical import clinical_figures, count_labels, hub_not_run, label_scores
+from cascade.metrics.clinical import clinical_figures, count_labels, label_scores
 
 REFERENCES = [
     "Heart size is normal. No pleural effusion or pneumothorax.",  # normal
@@ -185,13 +184,3 @@ def test_wrong_calls():
         count_labels(["a"], ["a", "b"])
     with pytest.raises(ValueError, match="unknown label set 'mimic', expected one of"):
         count_labels(["a"], ["a"], "mimic")
-
-
-def test_what_a_hub_would_be_needed_for(monkeypatch):
-    monkeypatch.setattr(clinical.importlib.util, "find_spec", lambda name: None)
-    told = hub_not_run()
-    assert len(told) == 3
-    assert "needs the package f1chexbert (pip install f1chexbert)" in told["CheXbert F1"]
-    monkeypatch.setattr(clinical.importlib.util, "find_spec", lambda name: object())
-    told = hub_not_run()
-    assert all("is installed" in why and "downloads nothing" in why for why in told.values())
