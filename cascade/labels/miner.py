@@ -259,11 +259,7 @@ def _reaches(scope: Scope, match: Match[_Meaning]) -> bool:
         return match.first >= scope.reach_from
     if scope.trigger.direction == "after":
         return False
-    return (
-        scope.first < match.last
-        and match.last - 1 < scope.reach_to
-        and (match.first >= scope.first or scope.first < match.last)
-    )
+    return scope.first < match.last <= scope.reach_to
 
 
 def _distance(scope: Scope, match: Match[_Meaning]) -> int:
