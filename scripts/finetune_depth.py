@@ -34,8 +34,8 @@ from cascade.models.encoders import Encoder, create_encoder, load_weights
 from cascade.models.heads import StudyClassifier
 from cascade.models.losses import label_loss
 from cascade.pipeline.collecting import current_commit
-from cascade.training.fit import seed_everything
 from cascade.training.optimizers import create_optimizer
+from cascade.training.trainer import seed_everything
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = "weights/squeezenet1_1_imagenet_features.safetensors"

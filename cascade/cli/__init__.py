@@ -1,1 +1,1 @@
-"""One short module a command; with ``training.fit`` the only room that knows Hydra."""
+"""One short module a command; with ``training.trainer`` the only room that knows Hydra."""

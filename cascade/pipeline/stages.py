@@ -22,7 +22,10 @@ from cascade.pipeline.collecting import current_commit
 from cascade.pipeline.progress import progress_bar
 from cascade.pipeline.settings import claim_run
 from cascade.relabel.composite import relabel
-from cascade.training.fit import count_parameters, extract_features, fit_classifier, fit_generator
+from cascade.training.features import extract_features
+from cascade.training.fit_classifier import fit_classifier
+from cascade.training.fit_generator import fit_generator
+from cascade.training.trainer import count_parameters
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import torch
 from cascade.models.encoders import create_encoder
 from cascade.training.callbacks import GradualUnfreezing, MetricsFile
 from cascade.training.classifier import ClassifierModule
-from cascade.training.fit import fit_classifier
+from cascade.training.fit_classifier import fit_classifier
 
 
 def epoch(metrics, number, **values):

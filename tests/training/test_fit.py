@@ -15,12 +15,9 @@ from cascade.models.heads import StudyClassifier
 from cascade.models.reader import Reader
 from cascade.training.callbacks import MetricsFile
 from cascade.training.classifier import ClassifierModule
-from cascade.training.fit import (
-    create_classifier,
-    extract_features,
-    fit_classifier,
-    fit_generator,
-)
+from cascade.training.features import extract_features
+from cascade.training.fit_classifier import create_classifier, fit_classifier
+from cascade.training.fit_generator import fit_generator
 
 
 def classify(directory, tiny, settings, **kwargs):

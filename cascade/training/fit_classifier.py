@@ -1,0 +1,153 @@
+"""Fit the label detector: networks and data from plain settings, then Lightning."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cascade.data.cache import ImageCache
+from cascade.data.datamodule import StudyDataModule, sampling_weights
+from cascade.data.datasets import StudyDataset, StudyRecords
+from cascade.data.transforms import Augment, to_unit
+from cascade.errors import InputError
+from cascade.labels.table import NORMAL, LabelTable, disease_owners
+from cascade.models.encoders import TRAINING_OPTIONS, create_encoder, load_weights
+from cascade.models.heads import StudyClassifier
+from cascade.models.reader import Reader
+from cascade.models.suitability import Suitability
+from cascade.training.callbacks import GradualUnfreezing
+from cascade.training.classifier import ClassifierModule
+from cascade.training.trainer import quiet_lightning, seed_everything, train_module
+
+log = logging.getLogger(__name__)
+
+Settings = Mapping[str, Any]
+
+
+def create_classifier(encoder: Settings, num_labels: int, dropout: float) -> StudyClassifier:
+    """A classifier from settings: ``name``, ``weights``, ``unfreeze``, ``gradual``, arguments.
+
+    Raises:
+        InputError: unknown name, a weight file that does not fit, a depth that does not exist.
+    """
+    arguments = {key: encoder[key] for key in encoder if key not in TRAINING_OPTIONS}
+    weights = encoder.get("weights")
+    try:
+        network = create_encoder(arguments.pop("name"), **arguments)
+        if weights is not None:
+            report = load_weights(network, weights)
+            level = logging.WARNING if report.missing else logging.INFO
+            log.log(level, "encoder weights: %s", report.summary())
+        network.unfreeze(encoder.get("unfreeze"))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(str(error)) from error
+    return StudyClassifier(network, num_labels, dropout)
+
+
+def fit_classifier(
+    directory: str | Path,
+    train: StudyRecords,
+    val: StudyRecords,
+    cache: ImageCache,
+    table: LabelTable,
+    settings: Settings,
+    start_from: StudyClassifier | None = None,
+) -> tuple[Reader, float]:
+    """Train the label detector.
+
+    Args:
+        directory: of the run: checkpoints and ``metrics.csv``.
+        train: studies to learn from; those without any known label take no part.
+        val: studies to select the epoch on.
+        cache: decoded images.
+        table: label table.
+        settings: the keys ``seed``, ``encoder``, ``classifier``, ``trainer``, ``callbacks``,
+            ``logger``.
+        start_from: fine-tune this network under a new head (rounds after the first).
+
+    Returns:
+        A reader without decoder, of the best epoch, and that epoch's validation AUROC.
+
+    Raises:
+        InputError: no labelled study, or a label without a positive training study.
+        CascadeError: training diverged.
+    """
+    options = settings["classifier"]
+    seed = int(settings["seed"])
+    seed_everything(seed)
+    learn = StudyDataset(_labelled(train, table, "train"), cache, table)
+    select = StudyDataset(_labelled(val, table, "val"), cache, table)
+    _require_positives(learn.labels, table)
+    weights = balance_weights(learn, table, options["balance"])
+    augment = Augment(**options["augment"], seed=seed) if options["augment"] else None
+    data = StudyDataModule(
+        learn, select, options["batch_size"], options["workers"], weights, augment, seed
+    )
+    if start_from is None:
+        network = create_classifier(settings["encoder"], len(table.labels), options["dropout"])
+    else:
+        network = start_from
+        network.replace_head(len(table.labels))
+        network.dropout.p = float(options["dropout"])
+        network.encoder.unfreeze(settings["encoder"].get("unfreeze"))
+    network.train()
+    module = ClassifierModule(
+        network, table.exclusive, disease_owners(table.labels), options["optimizer"]
+    )
+    epochs = int(options["epochs"] if start_from is None else options["next_epochs"])
+    every = settings["encoder"].get("gradual")
+    gradual = [GradualUnfreezing(network.encoder, int(every))] if every is not None else []
+    with quiet_lightning():
+        score = train_module(module, data, Path(directory), settings, epochs, "val/auroc", gradual)
+    network.eval()
+    suitability = Suitability.fit(_first_pictures(learn), _first_pictures(select))
+    return Reader(network, table.labels, table.exclusive, suitability=suitability), score
+
+
+def _labelled(records: StudyRecords, table: LabelTable, split: str) -> StudyRecords:
+    labels = table.rows(records.study_ids)
+    known = ~np.isnan(labels).all(axis=1)
+    if not known.any():
+        raise InputError(
+            f"no {split} study with an image carries a label: is the label table of this "
+            "collection?"
+        )
+    return records.select(np.flatnonzero(known).tolist())
+
+
+def balance_weights(dataset: StudyDataset, table: LabelTable, balance: str) -> np.ndarray | None:
+    """Sampling weights by the diseases, or None where every study counts alike.
+
+    Contexts beside their diseases do not count: nearly every abnormal study has a rare context.
+    """
+    if balance == "none":
+        return None
+    speaking = [column for column, owner in enumerate(disease_owners(table.labels)) if owner >= 0]
+    names = [table.names[column] for column in speaking]
+    normal = names.index(NORMAL) if NORMAL in names else None
+    try:
+        return sampling_weights(dataset.labels[:, speaking].numpy(), balance, normal)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _require_positives(labels: Tensor, table: LabelTable) -> None:
+    for name, positives in zip(table.names, (labels == 1).sum(dim=0).tolist(), strict=True):
+        if positives == 0:
+            raise InputError(
+                f"no training study with an image carries the label {name!r}: mine the labels with "
+                "a higher labels.min_studies, or over the studies that have images"
+            )
+
+
+def _first_pictures(dataset: StudyDataset, limit: int = 2000) -> Tensor:
+    rows = np.sort(dataset.rows[:limit, 0])
+    return to_unit(torch.from_numpy(np.asarray(dataset.cache.pixels[rows]))).unsqueeze(1)

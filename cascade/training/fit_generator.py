@@ -1,0 +1,176 @@
+"""Fit the decoder on a classifier's features: words, networks and data from plain settings."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cascade.data.cache import ImageCache
+from cascade.data.datasets import StudyDataset, StudyRecords
+from cascade.data.transforms import Augment
+from cascade.errors import InputError
+from cascade.labels.table import LabelTable
+from cascade.metrics.nlg import annotation_words, report_words
+from cascade.models.decoders import Decoder, create_decoder
+from cascade.models.heads import StudyClassifier
+from cascade.models.reader import Reader
+from cascade.text.vocabulary import Vocabulary
+from cascade.training.features import Progress, extract_features
+from cascade.training.fit_classifier import balance_weights
+from cascade.training.report_generator import (
+    FeatureDataModule,
+    FeatureDataset,
+    ReportGeneratorModule,
+)
+from cascade.training.trainer import quiet_lightning, seed_everything, train_module, wants_gpu
+from cascade.training.vocabulary import build_vocabulary, log_coverage
+
+log = logging.getLogger(__name__)
+
+Settings = Mapping[str, Any]
+
+
+def fit_generator(
+    directory: str | Path,
+    reader: Reader,
+    train: StudyRecords,
+    val: StudyRecords,
+    cache: ImageCache,
+    table: LabelTable,
+    settings: Settings,
+    progress: Progress | None = None,
+) -> tuple[Reader, float]:
+    """Train a decoder on a classifier's features.
+
+    Args:
+        directory: of the run.
+        reader: its classifier is frozen and used; a decoder and vocabulary are set in it.
+        train: studies; those without a text take no part, and only they make the vocabulary.
+        val: studies to select the epoch on.
+        cache: decoded images.
+        table: label table, for the sampling.
+        settings: the keys ``seed``, ``decoder``, ``generator``, ``trainer``, ``callbacks``,
+            ``logger``.
+        progress: of the feature extraction.
+
+    Returns:
+        The reader, whole now, of the best epoch, and that epoch's ``val/bleu``.
+
+    Raises:
+        InputError: no study has a text, or the settings of its words do not fit together.
+        CascadeError: training diverged.
+    """
+    options = settings["generator"]
+    seed = int(settings["seed"])
+    seed_everything(seed)
+    target = options["target"]
+    train, val = _written(train, target, "train"), _written(val, target, "val")
+    folder = settings["decoder"].get("folder")
+    vocabulary = build_vocabulary(train.texts, options, folder)
+    train = train.select([i for i, text in enumerate(train.texts) if vocabulary.split(text)])
+    log_coverage(vocabulary, train.texts, val.texts, int(options["max_length"]))
+    decoder = _new_decoder(settings["decoder"], vocabulary, reader.classifier, options)
+    device = "cuda" if torch.cuda.is_available() and wants_gpu(settings) else "cpu"
+    learn, select = StudyDataset(train, cache, table), StudyDataset(val, cache, table)
+    augments: list[Augment | None] = [None]
+    if options["augment"]:
+        augments += [
+            Augment(**options["augment"], seed=seed * 1009 + copy)
+            for copy in range(1, int(options["copies"]))
+        ]
+
+    def extract(dataset: StudyDataset, copies: list[Augment | None]) -> tuple[Tensor, Tensor]:
+        return extract_features(
+            reader.classifier,
+            dataset,
+            reader.exclusive,
+            int(options["feature_batch_size"]),
+            copies,
+            device,
+            progress,
+            maps=decoder.input == "map",
+            memory=float(options.get("map_memory", math.inf)),
+        )
+
+    features, scores = extract(learn, augments)
+    val_features, val_scores = extract(select, [None])
+    decoder.set_feature_statistics(features.flatten(0, 1))
+    reader.classifier.cpu().eval()
+    reader.decoder, reader.vocabulary = decoder, vocabulary
+    reader.first_word, reader.max_length = options["first_word"], int(options["max_length"])
+    reader.width, reader.length_penalty = int(options["width"]), float(options["length_penalty"])
+    reader.no_repeat = int(options.get("no_repeat", 0))
+    length = reader.max_length
+    auxiliary = float(options.get("auxiliary", 0.0))
+    learned = FeatureDataset(
+        features,
+        scores,
+        train.texts,
+        vocabulary,
+        length,
+        seed,
+        learn.labels if auxiliary > 0 else None,
+    )
+    selected = FeatureDataset(val_features, val_scores, val.texts, vocabulary, length, seed)
+    weights = balance_weights(learn, table, options["balance"])
+    data = FeatureDataModule(learned, selected, int(options["batch_size"]), weights, seed)
+    tokenize = annotation_words if target == "annotation" else report_words
+    module = ReportGeneratorModule(
+        reader,
+        options["optimizer"],
+        float(options["smoothing"]),
+        tokenize,
+        float(options.get("scheduled_sampling", 0.0)),
+        auxiliary,
+    )
+    with quiet_lightning():
+        score = train_module(
+            module, data, Path(directory), settings, int(options["epochs"]), "val/bleu"
+        )
+    decoder.cpu().eval()
+    return reader, score
+
+
+def _new_decoder(
+    chosen: Settings, vocabulary: Vocabulary, classifier: StudyClassifier, options: Settings
+) -> Decoder:
+    """The decoder to train: random weights, or those that its settings name.
+
+    Raises:
+        InputError: unknown names, files that do not fit, texts longer than it can read.
+    """
+    arguments = dict(chosen)
+    try:
+        decoder = create_decoder(
+            arguments.pop("name"), len(vocabulary), classifier.encoder.num_features, **arguments
+        )
+        found = decoder.load_initial(vocabulary)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(str(error)) from error
+    if found is not None:
+        log.info("decoder weights: %s", found)
+    length = int(options["max_length"])
+    if decoder.positions is not None and decoder.positions <= length:
+        raise InputError(
+            f"generator.max_length={length}: the decoder has {decoder.positions} positions, one of "
+            f"them for the beginning; give decoder.positions={length + 1} or more"
+        )
+    return decoder
+
+
+def _written(records: StudyRecords, target: str, split: str) -> StudyRecords:
+    keep = [index for index, text in enumerate(records.texts) if text]
+    if not keep:
+        raise InputError(
+            f"no {split} study with an image has a text to learn (generator.target={target}): "
+            "choose another target"
+        )
+    return records.select(keep)
