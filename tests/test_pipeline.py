@@ -59,6 +59,7 @@ def test_every_stage_left_its_contract(demo):
         "evaluation/index.html",
         "evaluation/metrics.json",
         "evaluation/predictions/round-2/reports.csv",
+        "evaluation/predictions/round-2/speed.json",
         "annotations/annotations.parquet",
     ):
         assert (demo / path).is_file(), path

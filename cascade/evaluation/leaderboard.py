@@ -44,6 +44,7 @@ COSTS = {
     "parameters": "parameters",
     "training_seconds": "training, s",
     "images_per_second": "images/s",
+    "reports_per_second": "reports/s",
     "bundle_mb": "bundle, MB",
     "job_seconds": "whole job, s",
 }

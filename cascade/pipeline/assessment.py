@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cascade.evaluation.scoring import Evaluation, evaluate
 from cascade.evaluation.systems import Rows, SaliencyOf, System, Training
 from cascade.evaluation.tables import write_evaluation
 from cascade.inference.bundle import read_bundle
-from cascade.io.files import atomic_path
+from cascade.io.files import atomic_path, write_json
 from cascade.labels.table import LabelTable, disease_owners
 from cascade.metrics.hub import HubOptions
 from cascade.models.heads import probabilities as label_probabilities
@@ -32,6 +33,8 @@ from cascade.training.classifier import disease_truth
 log = logging.getLogger(__name__)
 
 PIXEL_SIDE = 32
+SPEED_FILE = "speed.json"
+"""Beside a system's predictions: how many studies it read and wrote about, in how many seconds."""
 
 
 def read_records(
@@ -128,7 +131,9 @@ def assess(
             )
         if set(reader.diseases) != set(table.diseases):
             raise InputError(f"{path} was trained on other labels than this label table's")
+        began = time.perf_counter()
         found, probabilities, drafts = read_records(reader, datasets[split], batch, device, name)
+        speed = {"studies": len(scored), "seconds": time.perf_counter() - began, "device": device}
         val_found, val_probabilities = found, probabilities
         if split != "val":  # what thresholds are chosen on
             val_found, val_probabilities, _ = read_records(
@@ -142,9 +147,10 @@ def assess(
                 val_probabilities=val_probabilities[reader.diseases],
             )
         )
-        write_predictions(
-            out / "predictions" / name.replace(" ", "-"), scored, drafts, probabilities
-        )
+        told = out / "predictions" / name.replace(" ", "-")
+        write_predictions(told, scored, drafts, probabilities)
+        if drafts is not None:
+            write_json(told / SPEED_FILE, speed)
         if path == list(bundles.values())[-1]:
             features[split], features["val"] = found, val_found
             features["train"] = read_records(

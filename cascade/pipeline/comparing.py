@@ -254,7 +254,7 @@ def _read_systems(
             tests=tests,
             rows=_rows_key(meta, folder, system),
             labels=_labels(document, system),
-            cost=dict(entry.cost),
+            cost=entry.cost | _reports_per_second(folder, system),
             curves=entry.curves,
             commit=None if meta.get("commit") is None else str(meta["commit"]),
             page=str(folder / "index.html") if (folder / "index.html").is_file() else None,
@@ -322,6 +322,16 @@ def _rows_key(meta: Json, folder: Path, system: str) -> RowsKey:
         tokenizer=str(meta["tokenizer"]),
         sha256=str(sha256 or f"unknown: {folder}"),
     )
+
+
+def _reports_per_second(folder: Path, system: str) -> dict[str, float]:
+    """From image to draft, as the evaluation took it; nothing of evaluations before it was kept."""
+    path = folder / "predictions" / system.replace(" ", "-") / "speed.json"
+    try:
+        told = read_json(path)
+        return {"reports_per_second": float(told["studies"]) / float(told["seconds"])}
+    except (InputError, KeyError, TypeError, ValueError, ZeroDivisionError):
+        return {}
 
 
 def _reports(folder: Path, system: str) -> pd.DataFrame | None:

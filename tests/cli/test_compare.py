@@ -42,6 +42,8 @@ def make_evaluation(
         answers.mkdir(parents=True)
         table = {"study_id": ids, "reference": TEXTS[:studies], "hypothesis": drafts}
         pd.DataFrame(table).to_csv(answers / "reports.csv", index=False)
+        speed = {"studies": studies, "seconds": 0.5 * number, "device": "cpu"}
+        (answers / "speed.json").write_text(json.dumps(speed))
         probabilities = pd.DataFrame({"study_id": ids, "opacity": scores})
         probabilities.to_parquet(answers / "probabilities.parquet", index=False)
     training = Training(["normal"] * 5, ["normal"], pd.DataFrame({"opacity": [0.0] * 5}))
@@ -132,6 +134,7 @@ def test_a_sweep_is_one_leaderboard(cascade, sweep, tmp_path):
     assert float(best["parameters"]) == 8000
     assert float(best["training_seconds"]) == 8
     assert float(best["images_per_second"]) == pytest.approx(20 * 16 / 4)
+    assert float(best["reports_per_second"]) == pytest.approx(STUDIES / 0.5)
     assert float(best["bundle_mb"]) == pytest.approx(2.0, rel=0.01)
     assert float(best["job_seconds"]) == 10.5
     assert best["runs"] == "job 0; job 1"
