@@ -267,8 +267,8 @@ def main() -> None:
     same_cut = {name: values[3] for name, values in ((n, f[FIXED]) for n, f in figures.items())}
     parts = [
         "# What no image at all scores on the Indiana University reports\n",
-        f"Written by `scripts/reproduce_iu_baselines` on {datetime.date.today()}, commit {current_commit()}, "
-        f"{os.cpu_count()} CPU cores, Python {platform.python_version()}. R2Gen's split "
+        f"Written by `scripts/reproduce_iu_baselines` on {datetime.date.today()}, commit "
+        f"{current_commit()}, {os.cpu_count()} CPU cores, Python {platform.python_version()}. R2Gen's split "
         f"({len(train):,} / {len(val)} / {len(test)} studies); references are the test findings as "
         "written. All texts come from the training findings alone.\n",
         f"Of the {len(test)} test references {100 * copied.mean():.0f}% stand word for word among "
