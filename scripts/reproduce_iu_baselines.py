@@ -268,9 +268,9 @@ def main() -> None:
     parts = [
         "# What no image at all scores on the Indiana University reports\n",
         f"Written by `scripts/reproduce_iu_baselines` on {datetime.date.today()}, commit "
-        f"{current_commit()}, {os.cpu_count()} CPU cores, Python {platform.python_version()}. R2Gen's split "
-        f"({len(train):,} / {len(val)} / {len(test)} studies); references are the test findings as "
-        "written. All texts come from the training findings alone.\n",
+        f"{current_commit()}, {os.cpu_count()} CPU cores, Python {platform.python_version()}. "
+        f"R2Gen's split ({len(train):,} / {len(val)} / {len(test)} studies); references are "
+        "the test findings as written. All texts come from the training findings alone.\n",
         f"Of the {len(test)} test references {100 * copied.mean():.0f}% stand word for word among "
         f"the training findings, and {100 * marked:.0f}% hold the mark XXXX of "
         "de-identification.\n",
