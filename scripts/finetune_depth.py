@@ -115,7 +115,7 @@ def train(
     learn = parts["train"]
     batches = math.ceil(len(learn.rows) / BATCH)
     made = create_optimizer(network.parameters(), batches * epochs, lr=lr, **OPTIMIZER)
-    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    optimizer, schedule = made.optimizer, made.schedules[0]["scheduler"]
     order = np.random.default_rng(run.seed)
     best, state, chosen = -math.inf, {}, 0
     for epoch in range(epochs):

@@ -106,8 +106,12 @@ RULES: dict[str, Rule] = {
             "cosine_with_restarts",
             "polynomial",
             "inverse_sqrt",
+            "step",
+            "plateau",
         )
     ),
+    "*.optimizer.every": _ONE,
+    "*.optimizer.drop": Rule(above=0, below=1),
     "generator.target": Rule(choices=("annotation", "impression", "findings", "both")),
     "generator.first_word": Rule(choices=("free", "label")),
     "generator.tokenizer": Rule(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from cascade.data.datasets import Batch
@@ -87,12 +87,14 @@ class ClassifierModule(pl.LightningModule):
         # Where no disease is both present and absent in validation, chance: the loss still decides.
         self.log("val/auroc", 0.5 if math.isnan(value) else value, prog_bar=True)
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """By name, over the parameters that are open."""
         steps = int(self.trainer.estimated_stepping_batches)
+        epochs = self.trainer.max_epochs or 1
         arguments = dict(self.optimizer)
         groups = layer_groups(self.network, float(arguments.pop("layer_decay", 1.0)))
-        return create_optimizer(groups, steps, **arguments)
+        made = create_optimizer(groups, steps, epochs=epochs, monitor="val/auroc", **arguments)
+        return made.for_lightning()
 
 
 def disease_truth(labels: Tensor, owners: list[int], num_diseases: int) -> Tensor:

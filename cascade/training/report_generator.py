@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
@@ -248,7 +248,11 @@ class ReportGeneratorModule(pl.LightningModule):
         self._drafts.clear()
         self._references.clear()
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """By name."""
         steps = int(self.trainer.estimated_stepping_batches)
-        return create_optimizer(self.parameters(), steps, **self.optimizer)
+        epochs = self.trainer.max_epochs or 1
+        made = create_optimizer(
+            self.parameters(), steps, epochs=epochs, monitor="val/bleu", **self.optimizer
+        )
+        return made.for_lightning()

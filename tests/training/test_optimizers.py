@@ -12,15 +12,16 @@ def parameters(count=1):
     return [nn.Parameter(torch.ones(1)) for _ in range(count)]
 
 
-def rates(schedule, warmup, steps, lr=2.0):
+def rates(schedule, warmup, steps, lr=2.0, **kwargs):
     """The learning rate of each step."""
-    made = create_optimizer(parameters(), steps, "sgd", schedule, warmup, lr=lr)
-    assert made["lr_scheduler"]["interval"] == "step"
+    made = create_optimizer(parameters(), steps, "sgd", schedule, warmup, lr=lr, **kwargs)
+    (curve,) = made.schedules
+    assert curve["interval"] == "step"
     out = []
     for _ in range(steps):
-        out.append(made["optimizer"].param_groups[0]["lr"])
-        made["optimizer"].step()
-        made["lr_scheduler"]["scheduler"].step()
+        out.append(made.optimizer.param_groups[0]["lr"])
+        made.optimizer.step()
+        curve["scheduler"].step()
     return out
 
 
@@ -35,6 +36,39 @@ def test_cosine_with_warmup_by_hand():
 def test_linear_and_constant_by_hand():
     assert rates("linear", 0.0, 4) == pytest.approx([2.0, 1.5, 1.0, 0.5])
     assert rates("constant", 0.0, 3) == [2.0, 2.0, 2.0]
+    assert rates("constant", 0.5, 4) == [0.0, 1.0, 2.0, 2.0]
+
+
+def test_a_step_schedule_falls_by_epochs():
+    # 12 steps are 6 epochs: every 2 epochs, 4 steps, the rate is halved
+    found = rates("step", 0.0, 12, epochs=6, every=2, drop=0.5)
+    assert found == [2.0] * 4 + [1.0] * 4 + [0.5] * 4
+    found = rates("step", 0.25, 12, epochs=6, every=2, drop=0.5)
+    assert found == pytest.approx([0.0, 2 / 3, 4 / 3, 2.0, *[1.0] * 4, *[0.5] * 4])
+
+
+def test_the_paper_takes_a_third_each_33_epochs():
+    found = rates("step", 0.0, 100, lr=0.9, epochs=100)
+    assert found == pytest.approx([0.9] * 33 + [0.3] * 33 + [0.1] * 33 + [1 / 30])
+
+
+def test_a_plateau_falls_where_the_score_stands_still_and_warmup_stays_below_it():
+    made = create_optimizer(
+        parameters(), 8, "sgd", "plateau", 0.5, lr=2.0, patience=1, drop=0.5, monitor="val/auroc"
+    )
+    falling, rising = made.schedules
+    assert (falling["interval"], falling["monitor"]) == ("epoch", "val/auroc")
+    found = []
+    for score in (0.5, 0.6, 0.6, 0.6):  # two steps an epoch; two epochs in vain are one too many
+        for _ in range(2):
+            found.append(made.optimizer.param_groups[0]["lr"])
+            made.optimizer.step()
+            rising["scheduler"].step()
+        falling["scheduler"].step(score)
+    assert found == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0])
+    assert made.optimizer.param_groups[0]["lr"] == pytest.approx(1.0)
+    made = create_optimizer(parameters(), 8, "sgd", "plateau", 0.0, lr=2.0, monitor="val/loss")
+    assert [each["scheduler"].mode for each in made.schedules] == ["min"]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +80,7 @@ def test_linear_and_constant_by_hand():
     ],
 )
 def test_arguments_reach_the_optimizer(name, kind, kwargs):
-    made = create_optimizer(parameters(), 1, name, "constant", 0.0, lr=0.5, **kwargs)["optimizer"]
+    made = create_optimizer(parameters(), 1, name, "constant", 0.0, lr=0.5, **kwargs).optimizer
     assert type(made) is kind
     assert {key: made.param_groups[0][key] for key in kwargs} == kwargs
 
@@ -55,7 +89,7 @@ def test_frozen_parameters_are_left_out():
     first, second = parameters(2)
     first.requires_grad_(False)
     made = create_optimizer([first, second], 1, "sgd", "constant", 0.0, lr=0.5)
-    assert made["optimizer"].param_groups[0]["params"] == [second]
+    assert made.optimizer.param_groups[0]["params"] == [second]
 
 
 @pytest.mark.parametrize(
@@ -104,12 +138,12 @@ def test_the_rate_falls_with_the_distance_from_the_head():
     network = staged()
     groups = layer_groups(network, 0.5)
     made = create_optimizer(groups, 4, "sgd", "linear", 0.0, lr=0.8)
-    optimizer = made["optimizer"]
+    optimizer = made.optimizer
     assert rate_of(optimizer, network.head.weight) == 0.8
     found = [rate_of(optimizer, network.encoder.stage_parameters(i)[0]) for i in range(4)]
     assert found == [0.05, 0.1, 0.2, 0.4]
     optimizer.step()
-    made["lr_scheduler"]["scheduler"].step()  # three quarters of each
+    made.schedules[0]["scheduler"].step()  # three quarters of each
     assert rate_of(optimizer, network.head.weight) == pytest.approx(0.6)
     assert rate_of(optimizer, network.encoder.stage_parameters(0)[0]) == pytest.approx(0.0375)
 
@@ -127,7 +161,7 @@ def test_closed_stages_have_no_group():
     network = staged()
     network.encoder.unfreeze(1)
     made = create_optimizer(layer_groups(network, 0.5), 1, "sgd", "constant", 0.0, lr=0.8)
-    assert [group["lr"] for group in made["optimizer"].param_groups] == [0.4, 0.8]
+    assert [group["lr"] for group in made.optimizer.param_groups] == [0.4, 0.8]
 
 
 @pytest.mark.parametrize("decay", [0.0, -1.0, 1.5])
