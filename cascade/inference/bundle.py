@@ -28,6 +28,8 @@ from cascade.models.suitability import Suitability
 from cascade.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
+SAMPLING = ("decoding", "temperature", "top_p", "seed")
+"""Settings of a reader that bundles of before lack."""
 MAX_PARAMETERS_BYTES = 8 << 30
 
 
@@ -70,6 +72,7 @@ def write_bundle(
         "width": reader.width,
         "length_penalty": reader.length_penalty,
         "no_repeat": reader.no_repeat,
+        **{key: getattr(reader, key) for key in SAMPLING},
         "suitability_components": (
             len(reader.suitability.components) if reader.suitability is not None else None
         ),
@@ -192,6 +195,7 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
             config["width"],
             config["length_penalty"],
             config.get("no_repeat", 0),  # bundles of before have none
+            **{key: config[key] for key in SAMPLING if key in config},  # nor these
         )
         reader.load_state_dict(_read_tensors(directory / "model.safetensors"))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -46,6 +46,18 @@ class Generated(NamedTuple):
             None if self.attention is None else [self.attention[row] for row in chosen],
         )
 
+    @staticmethod
+    def join(parts: Sequence[Generated]) -> Generated:
+        """The drafts of several batches, in order; at least one batch."""
+        looked = [part.attention for part in parts]
+        return Generated(
+            [tokens for part in parts for tokens in part.tokens],
+            torch.cat([part.log_probabilities for part in parts]),
+            torch.cat([part.lengths for part in parts]),
+            [words for part in parts for words in part.words],
+            None if looked[0] is None else [one for each in looked for one in each or ()],
+        )
+
 
 class Trace:
     """What was written so far in each row, and at what price; a beam reorders its rows."""

@@ -113,6 +113,7 @@ def sample(
     seed: int = 0,
     prefixes: Sequence[Sequence[int]] | None = None,
     no_repeat: int = 0,
+    offsets: Tensor | None = None,
 ) -> list[Generated]:
     """Drafts drawn at random.
 
@@ -130,6 +131,8 @@ def sample(
         seed: of the draws.
         prefixes: as in ``generate``.
         no_repeat: likewise.
+        offsets: ``(B,)``, what is added to a study's random numbers, modulo 1; None for nothing,
+            so that all studies are drawn with the same numbers.
 
     Returns:
         For each study its drafts, the likeliest first; of equal ones only one. The probabilities
@@ -146,6 +149,8 @@ def sample(
     batch, device = len(features), features.device
     draws = torch.rand(count, max_length, generator=torch.Generator().manual_seed(seed))
     draws = draws.to(device).repeat(batch, 1)
+    if offsets is not None:
+        draws = (draws + offsets.to(draws).repeat_interleave(count).unsqueeze(1)) % 1.0
     normalised = decoder.normalise(features).repeat_interleave(count, dim=0)
     state = decoder.start(normalised)
     forced = _forced(prefixes, batch, max_length, device).repeat_interleave(count, dim=0)

@@ -14,6 +14,8 @@ from cascade.models.heads import StudyClassifier, disease_probabilities, probabi
 from cascade.models.suitability import Suitability
 from cascade.text.vocabulary import UNK, Vocabulary
 
+DECODINGS = ("beam", "sample")
+
 
 class Reading(NamedTuple):
     """What the reader says of a batch of studies.
@@ -51,6 +53,10 @@ class Reader(nn.Module):
         width: of the beam.
         length_penalty: of the beam.
         no_repeat: no sequence of so many tokens stands twice in a draft; 0 allows it.
+        decoding: ``beam``, or ``sample``: a draft is drawn word by word, as in Shin et al. 2016.
+        temperature: of the draws.
+        top_p: of the draws.
+        seed: of the draws.
     """
 
     def __init__(
@@ -66,19 +72,26 @@ class Reader(nn.Module):
         width: int = 3,
         length_penalty: float = 0.0,
         no_repeat: int = 0,
+        decoding: str = "beam",
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int = 0,
     ) -> None:
         """Join the parts; nothing is copied.
 
         Raises:
-            ValueError: unknown ``first_word``.
+            ValueError: unknown ``first_word`` or ``decoding``.
         """
         super().__init__()
+        if decoding not in DECODINGS:
+            raise ValueError(f"unknown decoding {decoding!r}, expected one of {DECODINGS}")
         if first_word not in ("free", "label"):
             raise ValueError(f"unknown first_word {first_word!r}, expected 'free' or 'label'")
         self.classifier, self.decoder, self.suitability = classifier, decoder, suitability
         self.labels, self.exclusive, self.vocabulary = labels, exclusive, vocabulary
         self.first_word, self.max_length = first_word, max_length
         self.width, self.length_penalty, self.no_repeat = width, length_penalty, no_repeat
+        self.decoding, self.temperature, self.top_p, self.seed = decoding, temperature, top_p, seed
         self.diseases = list(dict.fromkeys(label.disease for label in labels))
         self.owners = disease_owners(labels)
 
@@ -101,12 +114,25 @@ class Reader(nn.Module):
             features: as the decoder takes them: pooled, or maps where ``wants_maps`` (which may be
                 pooled too: a map of one place).
             scores: their label probabilities.
-            width: of the beam, if not the reader's own.
+            width: of a beam, which is searched then, whatever the reader's own decoding.
 
         Raises:
             ValueError: the reader has no decoder.
         """
         decoder, _ = self._writer()
+        if self.decoding == "sample" and width is None:
+            found = sample(
+                decoder,
+                features,
+                self.max_length,
+                temperature=self.temperature,
+                top_p=self.top_p,
+                seed=self.seed,
+                prefixes=self._prefixes(scores),
+                no_repeat=self.no_repeat,
+                offsets=_offsets(features),
+            )
+            return Generated.join(found)
         return generate(
             decoder,
             features,
@@ -133,7 +159,7 @@ class Reader(nn.Module):
             features: as in ``draft``.
             scores: likewise.
             count: how many.
-            method: ``groups``, diverse beam search, of which the first draft is ``draft``'s; or
+            method: ``groups``, diverse beam search, of which the first draft is the beam's; or
                 ``sample``, draws of which equal ones count once.
             temperature: of the draws.
             top_p: of the draws.
@@ -188,6 +214,15 @@ class Reader(nn.Module):
         generated = self.draft(features if maps is None else maps, labels)
         texts = [self.vocabulary.decode(ids) for ids in generated.tokens]
         return Reading(features, labels, diseases, texts, generated.confidences, generated)
+
+
+def _offsets(features: Tensor) -> Tensor:
+    """``(B,)`` in [0, 1), another for each study, and the same whatever stands beside it.
+
+    Else all studies would be drawn with the same random numbers, and be odd at the same words. It
+    changes little where features differ by rounding alone.
+    """
+    return (1000.0 * features.double().nan_to_num().flatten(1).mean(dim=1)) % 1.0
 
 
 def _distinct(generated: Generated, vocabulary: Vocabulary) -> Generated:

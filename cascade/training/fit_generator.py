@@ -19,7 +19,7 @@ from cascade.labels.table import LabelTable
 from cascade.metrics.nlg import annotation_words, report_words
 from cascade.models.decoders import Decoder, create_decoder
 from cascade.models.heads import StudyClassifier
-from cascade.models.reader import Reader
+from cascade.models.reader import DECODINGS, Reader
 from cascade.text.vocabulary import Vocabulary
 from cascade.training.features import Progress, extract_features
 from cascade.training.fit_classifier import balance_weights
@@ -69,7 +69,11 @@ def fit_generator(
     options = settings["generator"]
     seed = int(settings["seed"])
     seed_everything(seed)
-    target = options["target"]
+    target, decoding = options["target"], options.get("decoding", "beam")
+    if decoding not in DECODINGS:
+        raise InputError(
+            f"unknown generator.decoding={decoding}: expected one of {', '.join(DECODINGS)}"
+        )
     train, val = _written(train, target, "train"), _written(val, target, "val")
     folder = settings["decoder"].get("folder")
     vocabulary = build_vocabulary(train.texts, options, folder)
@@ -106,6 +110,9 @@ def fit_generator(
     reader.first_word, reader.max_length = options["first_word"], int(options["max_length"])
     reader.width, reader.length_penalty = int(options["width"]), float(options["length_penalty"])
     reader.no_repeat = int(options.get("no_repeat", 0))
+    reader.decoding, reader.seed = decoding, seed
+    reader.temperature = float(options.get("temperature", 1.0))
+    reader.top_p = float(options.get("top_p", 1.0))
     length = reader.max_length
     auxiliary = float(options.get("auxiliary", 0.0))
     learned = FeatureDataset(

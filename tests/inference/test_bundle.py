@@ -138,6 +138,28 @@ def test_a_bundle_of_before_repeats_as_it_did(bundle):
     assert read_bundle(bundle)[0].no_repeat == 0
 
 
+def test_a_bundle_keeps_how_words_are_drawn(tmp_path):
+    reader = make()
+    reader.decoding, reader.temperature, reader.top_p, reader.seed = "sample", 0.5, 0.9, 7
+    write(reader, tmp_path / "model")
+    loaded, _ = read_bundle(tmp_path / "model")
+    assert (loaded.decoding, loaded.temperature, loaded.top_p, loaded.seed) == (
+        "sample",
+        0.5,
+        0.9,
+        7,
+    )
+    assert loaded.read(IMAGES, VIEWS).drafts == reader.read(IMAGES, VIEWS).drafts
+
+
+def test_a_bundle_of_before_searches_a_beam(bundle):
+    config = json.loads((bundle / "config.json").read_text())
+    for key in ("decoding", "temperature", "top_p", "seed"):
+        del config[key]
+    (bundle / "config.json").write_text(json.dumps(config))
+    assert read_bundle(bundle)[0].decoding == "beam"
+
+
 @pytest.mark.parametrize("name", ["words", "cased", "bpe", "wordpiece"])
 def test_any_vocabulary_lies_in_its_file_alone(name, tmp_path):
     prepare = Preparation(normalise=True, marks="predict", lowercase=True)

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pytest
 import torch
@@ -104,3 +105,55 @@ def test_unknown_names():
         ValueError, match="the decoder gru takes no heads: its options are .*inject"
     ):
         create_decoder("gru", 9, 6, heads=2)
+
+
+@pytest.mark.parametrize(("cell", "parts"), [("lstm", 2), ("gru", 1)])
+def test_by_pca_the_state_of_every_layer_is_the_leading_axes(cell, parts):
+    """Two features, one axis: the standardised cloud lies along the diagonal."""
+    decoder = create_decoder(cell, 9, 2, embedding=3, hidden=1, layers=3, project="pca").eval()
+    features = torch.tensor([[1.0, 10.0], [3.0, 30.0], [5.0, 50.0]])
+    decoder.set_feature_statistics(features)
+    state = decoder.start(decoder.normalise(features))
+    assert len(state) == parts
+    z = math.sqrt(3 / 2)  # of three equal steps, in deviations
+    for part in state:
+        assert part.shape == (3, 3, 1)
+        for layer in part:
+            found = layer[:, 0] * layer[2, 0].sign()
+            assert found.tolist() == pytest.approx([-z * math.sqrt(2), 0, z * math.sqrt(2)])
+    assert not any("initial" in name for name, _ in decoder.named_parameters())
+
+
+def test_by_pca_equal_sizes_are_taken_as_they_are_and_small_ones_filled_with_zeros():
+    features = torch.tensor([[1.0, 10.0], [3.0, 20.0]])
+    for hidden in (2, 4):
+        decoder = create_decoder("gru", 9, 2, embedding=3, hidden=hidden, project="pca").eval()
+        decoder.set_feature_statistics(features)
+        (state,) = decoder.start(decoder.normalise(features))
+        zeros = [0.0] * (hidden - 2)
+        assert state[0].tolist() == [[-1.0, -1.0, *zeros], [1.0, 1.0, *zeros]]
+
+
+def test_by_pca_few_studies_give_few_axes():
+    decoder = create_decoder("gru", 9, 6, embedding=3, hidden=5, project="pca").eval()
+    features = FEATURES[:2]
+    decoder.set_feature_statistics(features)
+    (state,) = decoder.start(decoder.normalise(features))
+    assert (state[0, :, 2:] == 0).all()
+    assert state.isfinite().all()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_by_pca_steps_give_what_teacher_forcing_gives(cell):
+    decoder = make(cell, 2, project="pca")
+    with torch.no_grad():
+        logits, _ = decoder(FEATURES, TOKENS)
+    torch.testing.assert_close(stepped(decoder, FEATURES, TOKENS), logits)
+    other = create_decoder(cell, 9, 6, embedding=5, hidden=7, layers=2, project="pca").eval()
+    other.load_state_dict(decoder.state_dict())
+    assert torch.equal(other(FEATURES, TOKENS)[0], decoder(FEATURES, TOKENS)[0])
+
+
+def test_a_projection_is_one_of_two():
+    with pytest.raises(ValueError, match="decoder.project=svd, expected one of linear, pca"):
+        create_decoder("gru", 9, 6, project="svd")

@@ -120,3 +120,43 @@ def test_the_reader_keeps_sequences_from_repeating():
     reader.decoder.output.bias.data[2] = -50.0  # EOS
     tokens = reader.draft(torch.randn(4, 32), scores(0).expand(4, -1)).tokens
     assert all(len(set(row)) == len(row) for row in tokens)
+
+
+def test_a_drawn_draft_depends_on_the_seed_and_not_on_its_neighbours():
+    reader = make(decoding="sample", temperature=3.0, seed=4)
+    features = torch.randn(40, 32, generator=torch.Generator().manual_seed(1))
+    best = torch.eye(4)[torch.zeros(40, dtype=torch.long)]
+    whole = reader.draft(features, best)
+    assert len(whole.tokens) == len(whole.words) == 40
+    assert len(whole.log_probabilities) == len(whole.confidences) == 40
+    assert len(set(map(tuple, whole.tokens))) > 10
+    parts = [reader.draft(features[a:b], best[a:b]) for a, b in ((0, 1), (1, 17), (17, 40))]
+    assert [tokens for part in parts for tokens in part.tokens] == whole.tokens
+    assert reader.draft(features, best).tokens == whole.tokens
+    reader.seed = 5
+    assert reader.draft(features, best).tokens != whole.tokens
+
+
+def test_a_beam_is_searched_where_its_width_is_asked_for():
+    reader, plain = make(decoding="sample", temperature=9.0), make()
+    features = torch.randn(9, 32, generator=torch.Generator().manual_seed(1))
+    best = torch.eye(4)[torch.zeros(9, dtype=torch.long)]
+    assert reader.draft(features, best, width=1).tokens == plain.draft(features, best, 1).tokens
+    assert reader.draft(features, best).tokens != plain.draft(features, best).tokens
+
+
+def test_alike_images_are_not_drawn_alike():
+    """One random number for all studies would give all of them the same words here."""
+    reader = make(decoding="sample")
+    for parameter in reader.decoder.parameters():
+        parameter.data.zero_()  # every word is as likely as the next
+    features = torch.randn(300, 32, generator=torch.Generator().manual_seed(1))
+    found = reader.draft(features, torch.eye(4)[torch.zeros(300, dtype=torch.long)])
+    allowed = len(reader.vocabulary) - 3
+    ended = sum(not tokens for tokens in found.tokens) / 300
+    assert ended == pytest.approx(1 / allowed, abs=0.06)
+
+
+def test_a_reader_decodes_in_one_of_two_ways():
+    with pytest.raises(ValueError, match="unknown decoding 'greedy'"):
+        make(decoding="greedy")

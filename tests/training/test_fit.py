@@ -461,3 +461,18 @@ def test_a_gpt2_of_a_folder_is_trained_on_its_own_words(tiny, settings, tmp_path
         generate(
             tmp_path / "x", tiny, {**settings, "decoder": {**decoder, "folder": str(tmp_path)}}
         )
+
+
+def test_the_papers_decoder_from_settings(tiny, settings, tmp_path):
+    chosen = {**settings["generator"], "decoding": "sample", "first_word": "label", "epochs": 1}
+    decoder = {"name": "lstm", "embedding": 8, "hidden": 16, "project": "pca"}
+    reader, _ = generate(tmp_path, tiny, {**settings, "generator": chosen, "decoder": decoder})
+    assert (reader.decoding, reader.seed, reader.temperature) == ("sample", 5, 1.0)
+    axes = reader.decoder.axes  # of 32 features, of training studies alone
+    torch.testing.assert_close(axes.T @ axes, torch.eye(16), atol=1e-5, rtol=0)
+
+
+def test_a_decoding_that_is_none_is_refused_before_the_work(tiny, settings, tmp_path):
+    chosen = {**settings["generator"], "decoding": "greedy"}
+    with pytest.raises(InputError, match="decoding=greedy: expected one of beam, sample"):
+        generate(tmp_path, tiny, {**settings, "generator": chosen})

@@ -1,8 +1,8 @@
 """LSTM and GRU, conditioned on a study's pooled features.
 
 As in Shin et al. 2016 the features set the state of every layer (hidden and, for an LSTM, cell),
-and the forget-gate bias starts at 1. Where the sizes differ the paper uses PCA; here a linear map
-is learned.
+and the forget-gate bias starts at 1. Where the sizes differ the paper uses PCA (``project="pca"``);
+unless asked for it, a linear map is learned.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from cascade.models.decoders.base import Decoder, State, Taught
 from cascade.text.vocabulary import PAD
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+PROJECTIONS = ("linear", "pca")
 
 
 class RecurrentDecoder(Decoder):
@@ -32,6 +33,13 @@ class RecurrentDecoder(Decoder):
         layers: number of layers.
         dropout: on the features, the embeddings and the outputs.
         inject: feed the features beside each word too, not only as the first state.
+        project: how features become the first state: ``linear``, a learned map and tanh, one for
+            each layer and part; or ``pca``, the paper's: the standardised features themselves are
+            the h and c of every layer, through the leading principal axes of training features
+            where there are more of them than ``hidden``, with zeros behind where there are fewer.
+
+    Raises:
+        ValueError: unknown cell or projection.
 
     Shape:
         - features: ``(B, D)``
@@ -39,6 +47,8 @@ class RecurrentDecoder(Decoder):
         - logits: ``(B, T, vocab_size)``
         - states: ``(B, T, H)``, the top layer's hidden state after each word
     """
+
+    axes: Tensor
 
     def __init__(
         self,
@@ -50,15 +60,24 @@ class RecurrentDecoder(Decoder):
         layers: int = 1,
         dropout: float = 0.0,
         inject: bool = False,
+        project: str = "linear",
     ) -> None:
         """Random weights, no feature statistics yet."""
         super().__init__(num_features)
         if cell not in CELLS:
             raise ValueError(f"unknown decoder cell {cell!r}, expected one of {sorted(CELLS)}")
+        if project not in PROJECTIONS:
+            raise ValueError(
+                f"unknown decoder.project={project}, expected one of {', '.join(PROJECTIONS)}"
+            )
         self.hidden, self.layers, self.inject = hidden, layers, inject
+        self.project = project
         self.embedding = nn.Embedding(vocab_size, embedding, padding_idx=PAD)
         self.parts = 2 if cell == "lstm" else 1
-        self.initial = nn.Linear(num_features, self.parts * layers * hidden)
+        if project == "pca":
+            self.register_buffer("axes", torch.eye(num_features, hidden))
+        else:
+            self.initial = nn.Linear(num_features, self.parts * layers * hidden)
         inputs = embedding + (num_features if inject else 0)
         self.rnn = CELLS[cell](
             inputs, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0
@@ -79,6 +98,15 @@ class RecurrentDecoder(Decoder):
         """Standardise by the mean and deviation of training features ``(N, D)``."""
         self.feature_mean.copy_(features.mean(dim=0))
         self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-3))
+        count = len(self.feature_mean)
+        if self.project == "pca" and count > self.hidden:
+            from sklearn.decomposition import PCA
+
+            kept = min(self.hidden, len(features))  # as many axes as there are studies, at most
+            standard = (features - self.feature_mean) / self.feature_scale
+            found = PCA(kept, svd_solver="full").fit(standard.numpy()).components_
+            self.axes.zero_()
+            self.axes[:, :kept] = torch.from_numpy(found.T)
 
     def normalise(self, features: Tensor) -> Tensor:
         """Standardised features; done once for an image, before ``start``."""
@@ -86,6 +114,9 @@ class RecurrentDecoder(Decoder):
 
     def start(self, normalised: Tensor) -> State:
         """The first state, ``(L, B, H)`` each."""
+        if self.project == "pca":
+            whole = (normalised @ self.axes).expand(self.layers, -1, -1).contiguous()
+            return (whole,) * self.parts
         flat = torch.tanh(self.initial(normalised))
         parts = flat.view(len(normalised), self.parts, self.layers, self.hidden)
         return tuple(part.transpose(0, 1).contiguous() for part in parts.unbind(1))
