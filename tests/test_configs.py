@@ -134,6 +134,8 @@ def test_the_files_of_a_group_are_the_names_of_its_table(group, module, table):
 def test_the_checks_know_the_names_of_the_tables():
     optimizers = table_of("training/optimizers.py", "OPTIMIZERS")
     assert set(rule_of("classifier.optimizer.name").choices) == optimizers
+    assert set(rule_of("classifier.pooling").choices) == table_of("models/pooling.py", "POOLINGS")
+    assert set(rule_of("classifier.fusion").choices) == table_of("models/fusion.py", "FUSIONS")
 
 
 def test_every_rule_is_of_a_setting():

@@ -31,6 +31,8 @@ class Rows:
         image: the radiograph of row ``i``, float32 ``(H, W)`` in [0, 1], or None; for the page.
         saliency: where the main system's score of a label (a column of ``truth``) is sensitive in
             ``image(i)``: float ``(H, W)`` in [0, 1], or None; asked of the page's examples alone.
+        saliency_pooling: by which pooling of places the main system has a map of its own, which
+            ``saliency`` then shows; ``mean``: it has none, ``saliency`` is Grad-CAM.
         normal: ``(N,)`` bool, for the strata; None to find it from the text or the truth.
         views: ``N`` names of what was looked at ("frontal", "frontal and lateral"), for the strata;
             an empty one is in no stratum.
@@ -45,6 +47,7 @@ class Rows:
     split: str = "test"
     image: ImageOf | None = None
     saliency: SaliencyOf | None = None
+    saliency_pooling: str = "mean"
     normal: np.ndarray | None = None
     views: Sequence[str] | None = None
     findings: np.ndarray | None = None

@@ -64,6 +64,7 @@ def write_bundle(
         "format_version": FORMAT_VERSION,
         "program_version": __version__,
         "encoder": {k: v for k, v in encoder.items() if k not in TRAINING_OPTIONS},
+        "classifier": reader.classifier.resolved(),
         "decoder": _decoder_settings(reader, decoder),
         "target": target,
         "exclusive": reader.exclusive,
@@ -184,7 +185,7 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
             )
         components = config["suitability_components"]
         reader = Reader(
-            StudyClassifier(encoder, len(labels)),
+            StudyClassifier(encoder, len(labels), **config.get("classifier", {})),  # none before
             labels,
             config["exclusive"],
             decoder,

@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+from math import nan
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from cascade.models.encoders import Encoder
+from cascade.models.fusion import create_fusion, spread
+from cascade.models.pooling import create_pooling
+
+HEAD_OPTIONS = ("pooling", "fusion", "lse_r", "attention")
+"""Settings that say how places and views are pooled."""
+
+
+class StudyOutput(NamedTuple):
+    """All that a classifier says of B studies with V places for views.
+
+    Attributes:
+        features: ``(B, D)`` pooled over places and views; what decoders of features read.
+        logits: ``(B, K)``.
+        maps: ``(B, V, D, H', W')`` feature maps, NaN where a view is absent; what decoders that
+            look at places read.
+        evidence: ``(B, V, K, H', W')`` what each place says for each label, NaN where a view is
+            absent: a localisation map. None of the pooling ``mean``, which knows no places.
+    """
+
+    features: Tensor
+    logits: Tensor
+    maps: Tensor
+    evidence: Tensor | None
 
 
 class StudyClassifier(nn.Module):
-    """Encoder, its pooled vector averaged over the study's views, linear scores.
+    """Encoder, its map pooled over the places, the views fused, linear scores.
+
+    Poolings of vectors (``mean``, ``gated_attention``): the views' vectors are fused and the head
+    scores the study's. Poolings of scores (``max``, ``lse``, ``noisy_or``): the head scores the
+    places, and the views' logits are fused. Either way each view is a bag of places of its own, so
+    that a study of more views is no larger bag.
 
     Attributes:
         encoder: the network without its head.
         head: linear, ``D -> K``.
+        pooling: of the places of a view.
+        fusion: of the views of a study.
 
     Shape:
         - images: ``(B, V, 1, H, W)`` in [0, 1]
@@ -22,49 +55,92 @@ class StudyClassifier(nn.Module):
         - logits: ``(B, K)``
     """
 
-    def __init__(self, encoder: Encoder, num_labels: int, dropout: float = 0.0) -> None:
-        """A random head on ``encoder`` as it stands; ``dropout`` is on the pooled features."""
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_labels: int,
+        dropout: float = 0.0,
+        *,
+        pooling: str = "mean",
+        fusion: str = "mean",
+        lse_r: float = 10.0,
+        attention: int = 128,
+    ) -> None:
+        """A random head on ``encoder`` as it stands.
+
+        Args:
+            encoder: random or trained.
+            num_labels: ``K``.
+            dropout: of the pooled features' channels.
+            pooling: of ``POOLINGS``.
+            fusion: of ``FUSIONS``.
+            lse_r: sharpness of the pooling ``lse``.
+            attention: width of gated attention, of either.
+
+        Raises:
+            ValueError: unknown pooling or fusion.
+        """
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(encoder.num_features, num_labels)
+        self.pooling = create_pooling(pooling, encoder.num_features, lse_r, attention)
+        self.fusion = create_fusion(fusion, encoder.num_features, attention)
+        self._options = (pooling, fusion, lse_r, attention)
 
-    def features(self, images: Tensor, views: Tensor) -> Tensor:
-        """Pooled features of each study, the mean over its views."""
-        return self._pool(self.encoder(images.flatten(0, 1)[views.flatten()]), views)
+    def resolved(self) -> dict[str, Any]:
+        """The settings of ``HEAD_OPTIONS`` that rebuild pooling and fusion."""
+        return dict(zip(HEAD_OPTIONS, self._options, strict=True))
 
-    def features_and_maps(self, images: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features, and the feature maps ``(B, V, D, H', W')``, NaN where a view is absent.
+    def forward_all(self, images: Tensor, views: Tensor) -> StudyOutput:
+        """Features, logits and maps of a batch of studies; the encoder runs once."""
+        return self.read_maps(self._encode(images, views), views)
 
-        For decoders that look at places (``MapDecoder``); the encoder runs once for both.
-        """
-        flat = views.flatten()
-        maps = self.encoder(images.flatten(0, 1)[flat])
-        spread = maps.new_full((len(flat), *maps.shape[1:]), torch.nan)
-        spread[flat] = maps
-        return self._pool(maps, views), spread.view(*views.shape, *maps.shape[1:])
-
-    def _pool(self, maps: Tensor, views: Tensor) -> Tensor:
-        """The mean of the pooled maps of each study's views; ``maps`` are of those there are."""
-        batch, places = views.shape
-        pooled = self.encoder.pool(maps)
-        if places == 1:
-            return pooled
-        spread = pooled.new_zeros(batch * places, pooled.shape[1])
-        spread[views.flatten()] = pooled
-        return spread.view(batch, places, -1).sum(1) / views.sum(1, keepdim=True)
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits of pooled features."""
-        return self.head(self.dropout(features))
+    def read_maps(self, maps: Tensor, views: Tensor) -> StudyOutput:
+        """The same of the feature maps ``(N, D, H', W')`` of the N views that are there."""
+        features, logits, evidence = self._score(maps, views)
+        placed = None if evidence is None else spread(evidence, views, nan)
+        return StudyOutput(features, logits, spread(maps, views, nan), placed)
 
     def forward(self, images: Tensor, views: Tensor) -> Tensor:
         """Logits of a batch of studies."""
-        return self.classify(self.features(images, views))
+        return self._score(self._encode(images, views), views)[1]
 
-    def replace_head(self, num_labels: int) -> None:
-        """A fresh head for another label set; the encoder keeps its weights."""
-        self.head = nn.Linear(self.encoder.num_features, num_labels)
+    def _encode(self, images: Tensor, views: Tensor) -> Tensor:
+        return self.encoder(images.flatten(0, 1)[views.flatten()])
+
+    def _score(self, maps: Tensor, views: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        pooled = self.pooling(self.encoder, maps, self.head, self.dropout.p)
+        features, logits = self.fusion(pooled.features, pooled.logits, views)
+        return features, self.classify(features) if logits is None else logits, pooled.evidence
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits of studies that are one place with these features, such as a mean feature.
+
+        What ``forward_all`` says of its own features where vectors are pooled; where scores are
+        pooled its logits are of places that the features no longer tell apart.
+        """
+        return self.head(self.dropout(features))
+
+    def replace_head(self, num_labels: int, **options: Any) -> None:
+        """A fresh head for another label set; the encoder keeps its weights.
+
+        So does attention, which knows no labels, unless ``options`` (of ``HEAD_OPTIONS``) ask for
+        another pooling or fusion than there is.
+
+        Raises:
+            ValueError: unknown pooling or fusion.
+        """
+        width = self.encoder.num_features
+        self.head = nn.Linear(width, num_labels)
+        before, wanted = self.resolved(), self.resolved() | options
+        pooling, fusion, lse_r, attention = (wanted[name] for name in HEAD_OPTIONS)
+        changed = {name for name in HEAD_OPTIONS if wanted[name] != before[name]}
+        if changed & {"pooling", "lse_r", "attention"}:
+            self.pooling = create_pooling(pooling, width, lse_r, attention)
+        if changed & {"fusion", "attention"}:
+            self.fusion = create_fusion(fusion, width, attention)
+        self._options = (pooling, fusion, lse_r, attention)
 
 
 def probabilities(logits: Tensor, exclusive: bool) -> Tensor:

@@ -202,16 +202,12 @@ class Reader(nn.Module):
             - views: ``(B, V)`` bool
         """
         drafts = drafts and self.decoder is not None and self.vocabulary is not None
-        maps = None
-        if drafts and self.wants_maps:
-            features, maps = self.classifier.features_and_maps(images, views)
-        else:
-            features = self.classifier.features(images, views)
-        labels = probabilities(self.classifier.classify(features), self.exclusive)
+        features, logits, maps, _ = self.classifier.forward_all(images, views)
+        labels = probabilities(logits, self.exclusive)
         diseases = disease_probabilities(labels, self.owners, len(self.diseases), self.exclusive)
         if not drafts or self.vocabulary is None:
             return Reading(features, labels, diseases, None, None)
-        generated = self.draft(features if maps is None else maps, labels)
+        generated = self.draft(maps if self.wants_maps else features, labels)
         texts = [self.vocabulary.decode(ids) for ids in generated.tokens]
         return Reading(features, labels, diseases, texts, generated.confidences, generated)
 

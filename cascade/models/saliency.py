@@ -1,7 +1,9 @@
-"""Where an image could change a label's score: Grad-CAM (Selvaraju et al. 2017).
+"""Where a label's score comes from: what the head says of each place, or else Grad-CAM.
 
-A map shows where the score is sensitive. It is no localisation of disease: it is as coarse as the
-feature map, and it is scaled to its own maximum, so that a faint one looks like a strong one.
+A head that pools places (``cascade/models/pooling.py``) has a map of its own. Of a plain mean
+Grad-CAM (Selvaraju et al. 2017) shows where the score is sensitive. Neither proves where a disease
+is: a map is as coarse as the feature map, and it is scaled to its own maximum, so that a faint one
+looks like a strong one.
 """
 
 from __future__ import annotations
@@ -51,12 +53,44 @@ def grad_cam(classifier: StudyClassifier, images: Tensor, label: int) -> Tensor 
         maps = classifier.encoder(images)
     if maps.shape[2] * maps.shape[3] < 2:
         return None
+    views = torch.ones(1, len(images), dtype=torch.bool, device=images.device)
     with torch.enable_grad():
         maps = maps.detach().clone().requires_grad_()
-        pooled = classifier.encoder.pool(maps).mean(dim=0, keepdim=True)
-        score = classifier.classify(pooled)[0, label]
+        score = classifier.read_maps(maps, views).logits[0, label]
         (gradients,) = torch.autograd.grad(score, maps)
-    found = class_activation(maps.detach(), gradients)
+    return _enlarged(class_activation(maps.detach(), gradients), images)
+
+
+@torch.no_grad()
+def evidence_map(classifier: StudyClassifier, images: Tensor, label: int) -> Tensor | None:
+    """The head's own map: how far each place stands above the mean place of the study's views.
+
+    Args:
+        classifier: the network, in evaluation mode.
+        images: the study's views.
+        label: a column of the logits.
+
+    Shape:
+        - images: ``(V, 1, H, W)`` in [0, 1]
+        - output: as of ``grad_cam``; all 0 where all places say the same; None where the pooling
+          has no map (``mean``), or one of a single place
+    """
+    views = torch.ones(1, len(images), dtype=torch.bool, device=images.device)
+    evidence = classifier.forward_all(images.unsqueeze(0), views).evidence
+    if evidence is None or evidence.shape[3] * evidence.shape[4] < 2:
+        return None
+    found = evidence[0, :, label]
+    return _enlarged((found - found.mean()).clamp(min=0), images)
+
+
+def saliency_map(classifier: StudyClassifier, images: Tensor, label: int) -> Tensor | None:
+    """The head's own map where it has one, else Grad-CAM; shapes as of ``grad_cam``."""
+    find = grad_cam if classifier.resolved()["pooling"] == "mean" else evidence_map
+    return find(classifier, images, label)
+
+
+def _enlarged(found: Tensor, images: Tensor) -> Tensor:
+    """Maps of 0 and more, scaled to their common maximum, at the size of the images."""
     highest = found.max()
     if highest > 0:
         found = found / highest

@@ -24,7 +24,7 @@ from cascade.labels.table import LabelTable, disease_owners
 from cascade.metrics.hub import HubOptions
 from cascade.models.heads import probabilities as label_probabilities
 from cascade.models.reader import Reader
-from cascade.models.saliency import grad_cam
+from cascade.models.saliency import saliency_map
 from cascade.pipeline.collecting import current_commit
 from cascade.pipeline.progress import progress_bar
 from cascade.pipeline.stages import Context
@@ -175,6 +175,7 @@ def assess(
         split=split,
         image=image,
         saliency=saliency_of(reader, datasets[split]),
+        saliency_pooling=reader.classifier.resolved()["pooling"],
         views=view_names(context, scored),
     )
     training = Training(
@@ -211,7 +212,7 @@ def assess(
 
 
 def saliency_of(reader: Reader, dataset: StudyDataset) -> SaliencyOf:
-    """Grad-CAM of a disease's likeliest label in the first image of a study, when asked for."""
+    """The map of a disease's likeliest label in the first image of a study, when asked for."""
 
     def saliency(index: int, disease: str) -> np.ndarray | None:
         place = reader.diseases.index(disease)
@@ -223,7 +224,7 @@ def saliency_of(reader: Reader, dataset: StudyDataset) -> SaliencyOf:
         if not owned:
             return None
         label = max(owned, key=lambda at: float(logits[0, at]))
-        maps = grad_cam(reader.classifier, images, label)
+        maps = saliency_map(reader.classifier, images, label)
         return None if maps is None else maps[0].numpy()
 
     return saliency

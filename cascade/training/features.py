@@ -66,17 +66,17 @@ def extract_features(
             if augment is not None:
                 images = augment(images.flatten(0, 1)).view_as(images)
             views = batch.views.to(device)
+            output = network.forward_all(images, views)
             if maps:
-                features, found = network.features_and_maps(images, views)
+                found = output.maps
                 if whole is None:
                     whole = _room_for_maps(found, len(dataset), len(augments), memory)
                 found = found.clamp(-HALF_MAX, HALF_MAX)  # not infinite, in half precision
                 whole[start : start + len(found), number] = found.half().cpu()
             else:
-                features = network.features(images, views)
-                parts.append(features.float().cpu())
+                parts.append(output.features.float().cpu())
             if number == 0:
-                scores.append(probabilities(network.classify(features).float(), exclusive).cpu())
+                scores.append(probabilities(output.logits.float(), exclusive).cpu())
             done += len(batch.study_ids)
             if progress is not None:
                 progress(done, total)

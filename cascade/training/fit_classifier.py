@@ -18,7 +18,7 @@ from cascade.data.transforms import Augment, to_unit
 from cascade.errors import InputError
 from cascade.labels.table import NORMAL, LabelTable, disease_owners
 from cascade.models.encoders import TRAINING_OPTIONS, create_encoder, load_weights
-from cascade.models.heads import StudyClassifier
+from cascade.models.heads import HEAD_OPTIONS, StudyClassifier
 from cascade.models.reader import Reader
 from cascade.models.suitability import Suitability
 from cascade.training.callbacks import GradualUnfreezing
@@ -30,8 +30,16 @@ log = logging.getLogger(__name__)
 Settings = Mapping[str, Any]
 
 
-def create_classifier(encoder: Settings, num_labels: int, dropout: float) -> StudyClassifier:
-    """A classifier from settings: ``name``, ``weights``, ``unfreeze``, ``gradual``, arguments.
+def create_classifier(
+    encoder: Settings, num_labels: int, dropout: float, head: Settings | None = None
+) -> StudyClassifier:
+    """A classifier from settings.
+
+    Args:
+        encoder: ``name``, ``weights``, ``unfreeze``, ``gradual``, arguments of the network.
+        num_labels: of the head.
+        dropout: of the pooled features.
+        head: how places and views are pooled: the keys of ``HEAD_OPTIONS``.
 
     Raises:
         InputError: unknown name, a weight file that does not fit, a depth that does not exist.
@@ -45,11 +53,11 @@ def create_classifier(encoder: Settings, num_labels: int, dropout: float) -> Stu
             level = logging.WARNING if report.missing else logging.INFO
             log.log(level, "encoder weights: %s", report.summary())
         network.unfreeze(encoder.get("unfreeze"))
+        return StudyClassifier(network, num_labels, dropout, **(head or {}))
     except (TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(str(error)) from error
-    return StudyClassifier(network, num_labels, dropout)
 
 
 def fit_classifier(
@@ -91,11 +99,14 @@ def fit_classifier(
     data = StudyDataModule(
         learn, select, options["batch_size"], options["workers"], weights, augment, seed
     )
+    head = {key: options[key] for key in HEAD_OPTIONS if key in options}
     if start_from is None:
-        network = create_classifier(settings["encoder"], len(table.labels), options["dropout"])
+        network = create_classifier(
+            settings["encoder"], len(table.labels), options["dropout"], head
+        )
     else:
         network = start_from
-        network.replace_head(len(table.labels))
+        network.replace_head(len(table.labels), **head)
         network.dropout.p = float(options["dropout"])
         network.encoder.unfreeze(settings["encoder"].get("unfreeze"))
     network.train()

@@ -74,6 +74,12 @@ def refused(outcome, *words, status=2, out="new"):
         (["run", "classifier.optimizer.lr=0"], ["more than 0"]),
         (["run", "generator.optimizer.name=adam"], ["adamw, sgd, rmsprop", "'adamw'?"]),
         (["run", "optimizer=sgd"], ["optimizer@classifier.optimizer"]),
+        (
+            ["run", "classifier.pooling=avg"],
+            ["classifier.pooling=avg", "mean, max, lse, noisy_or, gated_attention"],
+        ),
+        (["run", "classifier.fusion=sum"], ["one of mean, max, attention"]),
+        (["run", "classifier.lse_r=0"], ["classifier.lse_r=0", "more than 0"]),
         (["run", "relabel.shuffle=2"], ["relabel.shuffle=2", "true or false"]),
         (["run", "classifier.augment=3"], ["classifier.augment=3", "classifier.augment.rotation="]),
         (["run", "trainer.max_epochs=3"], ["trainer.max_epochs", "classifier.epochs"]),

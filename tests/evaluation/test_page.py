@@ -1,6 +1,7 @@
 """The page: what it shows, what it keeps to itself, and that a browser takes it."""
 
 import base64
+import dataclasses
 import io
 import json
 import math
@@ -274,6 +275,15 @@ def test_saliency_is_asked_for_the_likeliest_abnormal_label_of_the_examples(dete
     assert html.count('<img class="heat"') == 8
     assert html.count("no place raises the score") == 1
     assert "no localisation of disease" in html
+
+
+def test_the_page_names_what_made_the_map(detection):
+    evaluation, _ = detection
+    assert "(Grad-CAM, Selvaraju" in page.render_page(evaluation)
+    rows = dataclasses.replace(evaluation.rows, saliency_pooling="lse")
+    html = page.render_page(dataclasses.replace(evaluation, rows=rows))
+    assert "its own map, pooling lse" in html
+    assert "Grad-CAM" not in html
 
 
 def test_without_a_model_nothing_is_said_of_saliency(html, report):

@@ -89,6 +89,33 @@ def test_a_bundle_reads_as_it_was_written(decoder, tmp_path):
     assert not any(module.training for module in loaded.modules())
 
 
+@pytest.mark.parametrize("pooling", ["mean", "max", "lse", "noisy_or", "gated_attention"])
+@pytest.mark.parametrize("fusion", ["mean", "max", "attention"])
+def test_a_head_of_places_and_views_reads_as_it_was_written(pooling, fusion, tmp_path):
+    reader = make()
+    reader.classifier = StudyClassifier(
+        create_encoder(**ENCODER), 3, pooling=pooling, fusion=fusion, lse_r=3.0, attention=8
+    ).eval()
+    write(reader, tmp_path / "model")
+    loaded, _ = read_bundle(tmp_path / "model")
+    assert loaded.classifier.resolved() == reader.classifier.resolved()
+    images, views = IMAGES.view(2, 2, 1, 32, 32), torch.tensor([[True, True], [False, True]])
+    before, after = reader.read(images, views), loaded.read(images, views)
+    assert torch.equal(before.labels, after.labels)
+    assert torch.equal(before.features, after.features)
+    assert before.drafts == after.drafts
+
+
+def test_a_bundle_of_before_there_were_poolings_is_a_mean(bundle):
+    before = read_bundle(bundle)[0].read(IMAGES, VIEWS)
+    config = json.loads((bundle / "config.json").read_text())
+    del config["classifier"]
+    (bundle / "config.json").write_text(json.dumps(config))
+    loaded, _ = read_bundle(bundle)
+    assert loaded.classifier.resolved()["pooling"] == "mean"
+    assert torch.equal(loaded.read(IMAGES, VIEWS).labels, before.labels)
+
+
 @pytest.mark.parametrize(
     "decoder",
     [

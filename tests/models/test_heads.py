@@ -25,12 +25,15 @@ def test_features_are_the_mean_over_the_views_that_are_there():
     images[1, 0], images[1, 1] = 6.0, 99.0  # not there, whatever lies in its place
     images[2, 0], images[2, 1] = 99.0, 8.0
     views = torch.tensor([[True, True], [True, False], [False, True]])
-    assert classifier().features(images, views).tolist() == [[3.0], [6.0], [8.0]]
+    assert classifier().forward_all(images, views).features.tolist() == [[3.0], [6.0], [8.0]]
 
 
 def test_a_picture_is_pooled_over_its_area():
     images = torch.tensor([0.0, 1.0, 2.0, 5.0]).view(1, 1, 1, 2, 2)
-    assert classifier().features(images, torch.ones(1, 1, dtype=torch.bool)).tolist() == [[2.0]]
+    found = classifier().forward_all(images, torch.ones(1, 1, dtype=torch.bool))
+    assert found.features.tolist() == [[2.0]]
+    assert found.evidence is None
+    assert torch.equal(found.maps, images)
 
 
 def test_logits_are_the_head_of_the_features():
@@ -49,6 +52,22 @@ def test_a_new_head_keeps_the_encoder():
     model.replace_head(5)
     assert model.encoder is encoder
     assert model.head.weight.shape == (5, 1)
+
+
+def test_a_new_head_keeps_the_attention_of_places_and_views():
+    model = StudyClassifier(Identity(), 2, pooling="gated_attention", fusion="attention")
+    pooling, fusion = model.pooling, model.fusion
+    model.replace_head(5, **model.resolved())
+    assert model.pooling is pooling
+    assert model.fusion is fusion
+    model.replace_head(5, fusion="max")
+    assert model.pooling is pooling
+    assert not list(model.fusion.parameters())
+    model.replace_head(4, pooling="lse", lse_r=3.0)
+    assert not list(model.pooling.parameters())
+    assert model.resolved() == {"pooling": "lse", "fusion": "max", "lse_r": 3.0, "attention": 128}
+    with pytest.raises(ValueError, match="unknown pooling"):
+        model.replace_head(4, pooling="avg")
 
 
 def test_softmax_for_exclusive_labels_sigmoid_for_others():

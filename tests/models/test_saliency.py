@@ -6,7 +6,7 @@ from torch import nn
 
 from cascade.models.encoders import Encoder, create_encoder
 from cascade.models.heads import StudyClassifier
-from cascade.models.saliency import class_activation, grad_cam
+from cascade.models.saliency import class_activation, evidence_map, grad_cam, saliency_map
 
 
 class LeftAndRight(nn.Module):
@@ -19,11 +19,11 @@ class LeftAndRight(nn.Module):
         return torch.cat([left, right], dim=1)
 
 
-def halves(pool=2):
+def halves(pool=2, pooling="mean"):
     """Labels: "left" (raised by the left half), "right", and one that both lower."""
     stages = [LeftAndRight(), nn.AvgPool2d(pool)]
     encoder = Encoder(stages, 2, rgb=False, mean=[0.0], std=[1.0])
-    classifier = StudyClassifier(encoder, 3).eval()
+    classifier = StudyClassifier(encoder, 3, pooling=pooling).eval()
     with torch.no_grad():
         classifier.head.weight.copy_(torch.tensor([[2.0, -1.0], [0.0, 1.0], [-1.0, -1.0]]))
         classifier.head.bias.zero_()
@@ -88,3 +88,41 @@ def test_of_a_real_encoder_nothing_is_left_behind(name):
     assert found.shape == (2, 96, 96)
     assert 0 <= found.min() <= found.max() <= 1
     assert all(p.grad is None for p in classifier.parameters())
+
+
+def test_a_head_that_scores_places_shows_what_stands_above_their_mean():
+    image = torch.zeros(1, 1, 4, 4)
+    image[0, 0, :2, :2] = 1.0  # worth 2 for label 0
+    image[0, 0, 2:, :2] = 0.75  # worth 1.5
+    image[0, 0, :, 2:] = 1.0  # worth -1; the mean of the four quarters is .375
+    found = evidence_map(halves(pool=2, pooling="max"), image, 0)
+    assert found.shape == (1, 4, 4)
+    corners = found[0, [0, 3, 0, 3], [0, 0, 3, 3]].tolist()
+    assert corners == pytest.approx([1.0, (1.5 - 0.375) / (2.0 - 0.375), 0.0, 0.0])
+
+
+def test_maps_of_the_head_share_one_scale_over_the_views():
+    images = torch.zeros(2, 1, 4, 4)
+    images[0, 0, :, :2], images[1, 0, :, :2] = 1.0, 0.5  # worth 2 and 1; the mean .75
+    found = evidence_map(halves(pool=1, pooling="max"), images, 0)
+    assert found.amax(dim=(1, 2)).tolist() == pytest.approx([1.0, 0.2])
+
+
+@pytest.mark.parametrize("pooling", ["max", "lse", "noisy_or", "gated_attention"])
+def test_the_map_of_the_head_is_preferred(pooling):
+    image = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    classifier = halves(pooling=pooling)
+    assert torch.equal(saliency_map(classifier, image, 0), evidence_map(classifier, image, 0))
+    assert grad_cam(classifier, image, 0).shape == (1, 8, 8)  # which any head can be asked for
+
+
+def test_a_mean_has_no_map_of_its_own():
+    image = torch.rand(1, 1, 8, 8)
+    assert evidence_map(halves(), image, 0) is None
+    assert torch.equal(saliency_map(halves(), image, 0), grad_cam(halves(), image, 0))
+
+
+def test_places_that_say_the_same_and_a_single_place():
+    classifier = halves(pool=1, pooling="max")
+    assert evidence_map(classifier, torch.zeros(1, 1, 4, 4), 0).max() == 0
+    assert saliency_map(halves(pool=4, pooling="max"), torch.ones(1, 1, 4, 4), 0) is None

@@ -347,6 +347,50 @@ def test_create_classifier_takes_weights_and_depth(tmp_path):
     assert (made.head.out_features, made.dropout.p) == (3, 0.5)
 
 
+def test_create_classifier_takes_pooling_and_fusion():
+    head = {"pooling": "lse", "fusion": "max", "lse_r": 4.0, "attention": 8}
+    assert create_classifier({"name": "tiny"}, 3, 0.5, head).resolved() == head
+    with pytest.raises(InputError, match="unknown pooling 'avg', expected one of mean, max"):
+        create_classifier({"name": "tiny"}, 3, 0.5, {"pooling": "avg"})
+
+
+@pytest.mark.parametrize(
+    ("pooling", "fusion"),
+    [("max", "max"), ("lse", "mean"), ("noisy_or", "attention"), ("gated_attention", "attention")],
+)
+def test_places_and_views_are_pooled_as_the_settings_say(pooling, fusion, tiny, settings, tmp_path):
+    settings["classifier"] |= {"pooling": pooling, "fusion": fusion, "attention": 4}
+    settings["classifier"]["optimizer"]["layer_decay"] = 0.5
+    tiny.train.image_rows[:] = [[row, (row + 3) % 24] if row % 2 else [row] for row in range(24)]
+    reader, _ = classify(tmp_path / "1", tiny, settings)
+    assert reader.classifier.resolved()["pooling"] == pooling
+    assert all(bool(value.isfinite().all()) for value in reader.state_dict().values())
+    second, _ = classify(tmp_path / "2", tiny, settings, start_from=reader.classifier)
+    assert second.classifier.resolved()["fusion"] == fusion
+    dataset = StudyDataset(tiny.train, tiny.cache, tiny.table)
+    _, scores = extract_features(second.classifier, dataset, False, 7, [None])
+    batch = dataset.__getitems__(range(24))
+    reading = second.eval().read(to_unit(batch.images), batch.views)
+    assert torch.allclose(scores, reading.labels, atol=1e-5)
+
+
+def test_a_round_may_ask_for_another_pooling(tiny, settings, tmp_path):
+    first, _ = classify(tmp_path / "1", tiny, settings)
+    assert first.classifier.resolved()["pooling"] == "mean"
+    settings["classifier"]["pooling"] = "max"
+    second, _ = classify(tmp_path / "2", tiny, settings, start_from=first.classifier)
+    assert second.classifier.resolved()["pooling"] == "max"
+
+
+def test_settings_of_before_pool_by_the_mean(tiny, settings, tmp_path):
+    for key in ("pooling", "fusion", "lse_r", "attention"):
+        del settings["classifier"][key]
+    reader, _ = classify(tmp_path, tiny, settings)
+    assert reader.classifier.resolved()["pooling"] == "mean"
+    assert set(reader.state_dict()) >= {"classifier.head.weight", "classifier.head.bias"}
+    assert not [name for name in reader.state_dict() if "pooling" in name or "fusion" in name]
+
+
 def test_features_are_those_of_the_network_copy_by_copy(tiny):
     reader = untrained(tiny)
     dataset = StudyDataset(tiny.val, tiny.cache, tiny.table)
@@ -362,8 +406,8 @@ def test_features_are_those_of_the_network_copy_by_copy(tiny):
     assert features.shape == (12, 2, 32)
     images = to_unit(torch.from_numpy(tiny.cache.pixels[24:])).view(12, 1, 1, 32, 32)
     with torch.no_grad():
-        plain = reader.classifier.features(images, torch.ones(12, 1, dtype=torch.bool))
-        expected = reader.classifier.classify(plain).sigmoid()
+        output = reader.classifier.forward_all(images, torch.ones(12, 1, dtype=torch.bool))
+        plain, expected = output.features, output.logits.sigmoid()
     assert torch.allclose(features[:, 0], plain, atol=1e-5)
     assert not torch.allclose(features[:, 1], plain, atol=1e-3)
     assert torch.allclose(scores, expected, atol=1e-5)

@@ -78,6 +78,16 @@ class Encoder(nn.Module):
         pooled = maps.mean(dim=(2, 3))
         return pooled if self.pool_norm is None else self.pool_norm(pooled)
 
+    def places(self, maps: Tensor) -> Tensor:
+        """The vector of every place, ``(B, H' * W', D)``: what ``pool`` gives of the place alone.
+
+        >>> Encoder([nn.Identity()], 1, rgb=False).places(torch.tensor([[[[1.0, 3.0]]]]))
+        tensor([[[1.],
+                 [3.]]])
+        """
+        places = maps.flatten(2).transpose(1, 2)
+        return places if self.pool_norm is None else self.pool_norm(places)
+
     def stage_parameters(self, index: int) -> list[nn.Parameter]:
         """The parameters of one stage; all stages together hold each parameter once."""
         parameters = list(self.stages[index].parameters())
