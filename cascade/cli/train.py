@@ -16,6 +16,8 @@ command goes on from the last finished epoch.
 
   encoder=NAME      tiny, nin, googlenet_bn, squeezenet1_1, resnet18, resnet50, densenet121,
                     efficientnet_b0, convnext_tiny, swin_t, vit_b_16, timm (encoder.weights=FILE)
+  classifier.pooling=NAME  of the places of a map: mean, max, lse, noisy_or, gated_attention
+  classifier.fusion=NAME   of the views of a study (data.views): mean, max, attention
   decoder=NAME      lstm, gru, attention_lstm, transformer, gpt2
   trainer=NAME      auto, cpu, fast (one batch, to see that it runs)
   split.train_share=0.5   learn from half of the training patients

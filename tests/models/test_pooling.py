@@ -155,12 +155,10 @@ def test_places_may_be_in_any_order(pooling):
         assert torch.allclose(model(picture(*order), ONE_VIEW), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("pooling", sorted(set(POOLINGS) - {"mean"}))
+@pytest.mark.parametrize("pooling", ["max", "gated_attention"])
 @pytest.mark.parametrize("name", ["tiny", "convnext_tiny", "vit_b_16"])
 def test_every_encoder_has_a_map_of_its_places(pooling, name):
     """ConvNeXt normalises the pooled vector, hence each place's; ViT's map is of tokens."""
-    if name != "tiny" and pooling in ("lse", "noisy_or"):
-        pytest.skip("as max")
     model = StudyClassifier(create_encoder(name), 3, pooling=pooling).eval()
     with torch.no_grad():
         output = model.forward_all(torch.rand(1, 1, 1, 64, 64), ONE_VIEW)
