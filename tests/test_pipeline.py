@@ -54,6 +54,8 @@ def test_every_stage_left_its_contract(demo):
         "round-1/classifier/metrics.csv",
         "round-1/generator/model/vocabulary.json",
         "round-2/labels/labels.parquet",
+        "round-2/labels/contexts.json",
+        "round-2/labels/contexts.html",
         "round-2/generator/checkpoints/last.ckpt",
         "model/model.safetensors",
         "evaluation/index.html",

@@ -140,9 +140,14 @@ RULES: dict[str, Rule] = {
     "evaluate.meteor_seconds": Rule(above=0),
     "evaluate.hub": Rule(choices=("chexbert", "radgraph", "radcliq")),
     "evaluate.hub_seconds": Rule(above=0),
-    "relabel.rule": Rule(choices=("count", "paper")),
+    "relabel.rule": Rule(choices=("count", "paper", "gap", "hdbscan")),
     "relabel.cases_per_cluster": _ONE,
     "relabel.min_cluster": _ONE,
+    "relabel.most_clusters": Rule(least=2),
+    "relabel.references": _ONE,
+    "stop.patience": Rule(int, least=1),
+    "stop.gain": Rule(below=1),
+    "stop.score": Rule(choices=("bleu", "auroc")),
 }
 """By dotted key, ``*`` for any beginning; the first that fits counts."""
 

@@ -12,11 +12,15 @@ cascade relabel model=RUN/model collection=DIR label_table=DIR out=DIR
 
 Reads the joint image/text contexts out of a trained decoder, clusters them within each disease,
 and writes the label table of the next round: `opacity` becomes `opacity#1`, `opacity#2`, ... Only
-training studies shape clusters. Each new label is described by its commonest words.
+training studies shape clusters. Each new label is described by its commonest words. Beside the
+table: contexts.html, each context with its words and example radiographs (it stays with the run),
+and contexts.json, with how stable each split is over seeds and bootstrap draws.
 
   relabel.rule=count    diseases with relabel.min_cases studies, a context for each
                         relabel.cases_per_cluster of them
   relabel.rule=paper    diseases with at least mean + deviation of the counts
+  relabel.rule=gap      as many as the gap statistic finds, relabel.most_clusters at most; 1 is whole
+  relabel.rule=hdbscan  as many dense groups as there are; noise goes to the nearest one
   relabel.shuffle=true  the control: clusters of the same sizes, dealt at random
 
 Example:

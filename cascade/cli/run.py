@@ -16,8 +16,12 @@ read the joint contexts, cluster, relabel, fine-tune, generate again, N times; t
 round on the test split beside the trivial baselines. Finished stages are kept: after a kill the
 same command goes on.
 
-Writes collection/, round-N/{labels,classifier,generator}/, model/ (the round best on validation)
-and evaluation/index.html.
+Writes collection/, round-N/{labels,classifier,generator}/, model/ (the round best on validation),
+rounds.json (why that one, and why no further) and evaluation/index.html. round-2/labels and later
+ones have contexts.html: what each new label is, with example radiographs.
+
+stop.patience=N ends the rounds when N in a row gain no more than stop.gain on validation;
+relabel.rule=count, paper, gap or hdbscan says how contexts are found (cascade relabel --help).
 
 -m runs once for each of several values, each in a process and a folder of its own (0/, 1/, ...),
 with one collection, label table and image cache for all that want the same (shared/). A job that
@@ -27,6 +31,7 @@ fails costs only itself; resume=true runs what is not done.
 
 Examples:
   cascade run data=phantom rounds=2 out=runs/phantom
+  cascade run data=phantom rounds=9 stop.patience=1 relabel.rule=gap out=runs/until-no-gain
   cascade run data=nih data.root=downloads/nih experiment=nih14_squeezenet \\
       encoder.weights=squeezenet1_1.safetensors out=runs/nih
   cascade run -m seed=1,2,3 collection=collections/phantom out=sweeps/seeds

@@ -258,7 +258,7 @@ def _of_the_run(overrides: Sequence[str]) -> dict[str, str]:
     """The overrides that make a run what it is, by their keys; the rounds do, in a sweep."""
     from cascade.pipeline.settings import FREE_KEYS
 
-    free = [key for key in FREE_KEYS if key != "rounds"]
+    free = [key for key in FREE_KEYS if key not in ("rounds", "stop")]
     words = {_key(word): word for word in overrides}
     return {k: v for k, v in words.items() if not any(f"{k}.".startswith(f"{f}.") for f in free)}
 

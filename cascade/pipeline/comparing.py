@@ -43,7 +43,7 @@ VALIDATION = {
 }
 """What ``rounds.json`` says of a round, as metrics to rank by."""
 NO_SETTING = (
-    *(key for key in FREE_KEYS if key != "rounds"),
+    *(key for key in FREE_KEYS if key not in ("rounds", "stop")),
     "seed",
     "hydra",
     "sweep",

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def run_cascade(settings: Settings, out: str | Path, shared: Path | None = None)
     round that scores best on validation.
 
     Args:
-        settings: of the run.
+        settings: of the run. With ``stop.patience`` it may end before its last round.
         out: its directory.
         shared: of a sweep: where its jobs prepare a collection and mine labels once for all that
             want the same. ``collection/`` is a link there then.
@@ -77,10 +77,50 @@ def run_cascade(settings: Settings, out: str | Path, shared: Path | None = None)
     more = " ..." if len(table.labels) > 12 else ""
     say(f"{len(table.labels)} labels: {', '.join(table.names[:12])}{more}")
     bundles: list[Path] = []
-    for number in range(1, rounds + 1):
-        bundles.append(_round(context, table, out, number, bundles[-1] if bundles else None))
-    choose_model(bundles, out)
+    stopped = None
+    while stopped is None and len(bundles) < rounds:
+        before = bundles[-1] if bundles else None
+        bundles.append(_round(context, table, out, len(bundles) + 1, before))
+        stopped = why_stop([validation_scores(each) for each in bundles], settings.get("stop"))
+    if stopped is not None:
+        say(f"no further round: {stopped}")
+    choose_model(bundles, out, stopped or f"all {rounds} rounds were run (rounds={rounds})")
     return bundles
+
+
+SCORES = {
+    "bleu": "validation BLEU (mean of 1 to 4)",
+    "auroc": "validation AUROC (macro)",
+}
+"""The validation scores that rounds are compared by, as the card of a bundle names them."""
+
+
+def why_stop(scores: Sequence[Mapping[str, float]], stop: Settings | None) -> str | None:
+    """Whether validation has stopped gaining, in words; None to go on.
+
+    Args:
+        scores: validation scores of the rounds so far, test is not among them.
+        stop: ``patience`` (None never stops), ``gain`` and ``score``.
+
+    >>> found = [{"validation BLEU (mean of 1 to 4)": value} for value in (0.40, 0.45, 0.452)]
+    >>> why_stop(found, {"patience": 1, "gain": 0.005, "score": "bleu"})
+    'round 3 did not gain more than 0.005 validation BLEU (mean of 1 to 4) over round 2'
+    """
+    if not stop or stop.get("patience") is None:
+        return None
+    name, gain, patience = SCORES[stop["score"]], float(stop["gain"]), int(stop["patience"])
+    values = [score.get(name, 0.0) for score in scores]
+    best, idle = 0, 0
+    for number, value in enumerate(values[1:], start=1):
+        if value > values[best] + gain:
+            best, idle = number, 0
+        else:
+            idle += 1
+    if idle < patience:
+        return None
+    last = f"round {len(values)}"
+    which = last if idle == 1 else f"rounds {len(values) - idle + 1} to {len(values)}"
+    return f"{which} did not gain more than {gain:g} {name} over round {best + 1}"
 
 
 def open_collection(settings: Settings, out: Path) -> Collection:
@@ -175,14 +215,15 @@ def validation_scores(bundle: Path) -> dict[str, float]:
     return {key: float(value) for key, value in facts.items() if key.startswith("validation")}
 
 
-def choose_model(bundles: list[Path], out: Path) -> Path:
-    """Copy the round that scores best on validation to ``out/model``; test is not looked at."""
+def choose_model(bundles: list[Path], out: Path, ended: str = "") -> Path:
+    """Copy the round that scores best on validation to ``out/model``; test is not looked at.
+
+    ``rounds.json`` says which, by what, and why there is no further round.
+    """
     scores = [validation_scores(bundle) for bundle in bundles]
-    best = max(
-        range(len(bundles)), key=lambda i: scores[i].get("validation BLEU (mean of 1 to 4)", 0.0)
-    )
+    best = max(range(len(bundles)), key=lambda i: scores[i].get(SCORES["bleu"], 0.0))
     model = out / "model"
-    chosen = {"chosen": best + 1, "rounds": scores, "by": "validation BLEU (mean of 1 to 4)"}
+    chosen = {"chosen": best + 1, "rounds": scores, "by": SCORES["bleu"], "ended": ended}
     if not model.is_dir() or _chosen(out) != best + 1:
         if model.is_dir():  # more rounds than before: the choice may move
             shutil.rmtree(model)

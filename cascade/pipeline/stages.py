@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from cascade.data.cache import ImageCache, build_cache
 from cascade.data.datasets import StudyDataset, study_records
 from cascade.errors import InputError
 from cascade.inference.bundle import read_bundle, write_bundle
 from cascade.io.collection import Collection, read_collection
-from cascade.labels.table import LabelTable, read_label_table, write_label_table
+from cascade.io.files import atomic_directory
+from cascade.labels.table import LabelTable, read_label_table, write_label_files
 from cascade.models.reader import Reader
 from cascade.pipeline.collecting import current_commit
+from cascade.pipeline.contexts_page import write_contexts
 from cascade.pipeline.progress import progress_bar
 from cascade.pipeline.settings import claim_run
 from cascade.relabel.composite import relabel
@@ -132,6 +135,9 @@ def _save(
 def relabel_round(context: Context, table: LabelTable, bundle: Path, out: Path) -> LabelTable:
     """Cluster the joint contexts of a trained pair into the next label table.
 
+    Writes the table, ``contexts.json`` (sizes, words and stability of every split) and
+    ``contexts.html``, which shows radiographs and text of training studies.
+
     Raises:
         InputError: the bundle has no decoder, or its target is not the annotation.
     """
@@ -145,42 +151,45 @@ def relabel_round(context: Context, table: LabelTable, bundle: Path, out: Path) 
             f"{bundle} writes {facts['target']}: joint contexts are read from annotations, "
             "train it with generator.target=annotation"
         )
-    study_ids: list[str] = []
-    texts: list[str] = []
-    features, is_train = [], []
+    settings = context.settings
+    parts, features = [], []
     for split in ("train", "val"):
         records = context.records(split)
         records = records.select([i for i, text in enumerate(records.texts) if text])
         dataset = StudyDataset(records, context.cache, table)
-        batch = int(context.settings["generator"]["feature_batch_size"])
-        found, _ = extract_features(
-            reader.classifier,
-            dataset,
-            reader.exclusive,
-            batch,
-            [None],
-            maps=reader.wants_maps,
-            memory=float(context.settings["generator"].get("map_memory", math.inf)),
-        )
+        with progress_bar(f"features, {split}") as update:
+            found, _ = extract_features(
+                reader.classifier,
+                dataset,
+                reader.exclusive,
+                int(settings["generator"]["feature_batch_size"]),
+                [None],
+                progress=update,
+                maps=reader.wants_maps,
+                memory=float(settings["generator"].get("map_memory", math.inf)),
+            )
         features.append(found[:, 0])
-        study_ids += records.study_ids
-        texts += records.texts
-        is_train += [split == "train"] * len(records)
-    import torch
-
-    refined = relabel(
-        table,
-        reader.decoder,
-        reader.vocabulary,
-        study_ids,
-        torch.cat(features),
-        texts,
-        np.array(is_train),
-        context.settings["relabel"],
-        int(context.settings["seed"]),
-    )
-    write_label_table(refined, out)
-    return refined
+        parts.append(records)
+    train, val = parts
+    with progress_bar("clustering diseases") as update:
+        refined = relabel(
+            table,
+            reader.decoder,
+            reader.vocabulary,
+            train.study_ids + val.study_ids,
+            torch.cat(features),
+            train.texts + val.texts,
+            np.arange(len(train) + len(val)) < len(train),
+            settings["relabel"],
+            int(settings["seed"]),
+            update,
+        )
+    for warning in filter(None, (split.warning() for split in refined.splits)):
+        log.warning("%s", warning)
+    with atomic_directory(out) as partial:
+        write_label_files(refined.table, partial)
+        write_contexts(refined, train, context.cache, settings, partial)
+    return refined.table
 
 
 def open_context(

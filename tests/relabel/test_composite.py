@@ -8,7 +8,8 @@ from cascade.labels.table import Label, LabelTable, disease_owners
 from cascade.models.decoders import create_decoder
 from cascade.relabel import composite
 from cascade.relabel.cluster import Clusters
-from cascade.relabel.composite import describe, relabel
+from cascade.relabel.composite import relabel as refine
+from cascade.relabel.splits import describe
 from cascade.text.vocabulary import Vocabulary
 
 NAN = float("nan")
@@ -24,6 +25,11 @@ KINDS = ["normal", "opacity/left", "opacity/right", "edema"]
 
 def study(row):
     return f"s{row}"
+
+
+def relabel(**arguments):
+    """The table alone."""
+    return refine(**arguments).table
 
 
 def make(count=40, **changes):
@@ -100,12 +106,12 @@ def test_shuffling_keeps_the_sizes_and_changes_the_studies():
 def test_only_training_studies_shape_the_centres(monkeypatch):
     seen = []
 
-    def spy(contexts, k, min_cluster, seed):
-        seen.append((contexts.copy(), k, min_cluster, seed))
+    def spy(contexts, k, options, seed):
+        seen.append((contexts.copy(), k, options["min_cluster"], seed))
         centres = contexts[:2].copy()
-        return Clusters(centres, np.zeros(len(contexts), dtype=int))
+        return Clusters(centres, Clusters(centres, np.zeros(0)).assign(contexts))
 
-    monkeypatch.setattr(composite, "cluster", spy)
+    monkeypatch.setattr(composite, "find_clusters", spy)
     arguments = make()
     made = relabel(**arguments)
     ((contexts, k, least, seed),) = seen
@@ -202,3 +208,30 @@ def test_a_rolled_up_class_gathers_its_members_words():
     # and can be relabelled in its turn
     assert made.rule["classes"] == rule["classes"]
     assert made.rule["disease"] == "finding"
+
+
+def test_a_disease_in_which_a_rule_finds_nothing_stays_whole():
+    arguments = make(options={**OPTIONS, "min_cluster": 9})  # 15 studies: 8 and 7 both dissolve
+    refined = refine(**arguments)
+    assert refined.table.names == ["normal", "opacity", "edema"]
+    assert refined.table.labels[1].description == "whole"
+    assert [(split.disease, split.k) for split in refined.splits] == [("opacity", 1), ("edema", 1)]
+
+
+@pytest.mark.parametrize("rule", ["gap", "hdbscan"])
+def test_the_contexts_say_how_many_they_are(rule):
+    more = {"rule": rule, "most_clusters": 4, "references": 10, "min_cluster": 3, "repeats": 2}
+    refined = refine(**make(options={**OPTIONS, **more}))
+    opacity = refined.splits[0]
+    assert (opacity.disease, opacity.asked, opacity.k) == ("opacity", None, 2)
+    left = np.array(["left" in text for text in opacity.texts])
+    assert len(set(opacity.assigned[left])) == len(set(opacity.assigned[~left])) == 1
+    assert opacity.stability == (1.0, 1.0)
+    assert not opacity.stability.unstable
+    assert opacity.warning() is None
+
+
+def test_progress_is_told_of_every_disease():
+    told = []
+    refine(**make(), progress=lambda done, of: told.append((done, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
