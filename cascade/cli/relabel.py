@@ -19,7 +19,7 @@ and contexts.json, with how stable each split is over seeds and bootstrap draws.
   relabel.rule=count    diseases with relabel.min_cases studies, a context for each
                         relabel.cases_per_cluster of them
   relabel.rule=paper    diseases with at least mean + deviation of the counts
-  relabel.rule=gap      as many as the gap statistic finds, relabel.most_clusters at most; 1 is whole
+  relabel.rule=gap      as many as the gap statistic finds, at most relabel.most_clusters
   relabel.rule=hdbscan  as many dense groups as there are; noise goes to the nearest one
   relabel.shuffle=true  the control: clusters of the same sizes, dealt at random
 
