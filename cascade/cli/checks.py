@@ -84,6 +84,7 @@ RULES: dict[str, Rule] = {
     "decoder.embedding": _ONE,
     "decoder.hidden": _ONE,
     "decoder.layers": _ONE,
+    "decoder.sentence": _ONE,
     "decoder.attention": _ONE,
     "decoder.heads": _ONE,
     "decoder.positions": Rule(least=2),

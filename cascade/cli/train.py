@@ -18,7 +18,7 @@ command goes on from the last finished epoch.
                     efficientnet_b0, convnext_tiny, swin_t, vit_b_16, timm (encoder.weights=FILE)
   classifier.pooling=NAME  of the places of a map: mean, max, lse, noisy_or, gated_attention
   classifier.fusion=NAME   of the views of a study (data.views): mean, max, attention
-  decoder=NAME      lstm, gru, attention_lstm, transformer, gpt2
+  decoder=NAME      lstm, gru, hierarchical_lstm, attention_lstm, transformer, gpt2
   trainer=NAME      auto, cpu, fast (one batch, to see that it runs)
   split.train_share=0.5   learn from half of the training patients
 

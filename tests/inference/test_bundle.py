@@ -153,6 +153,29 @@ def test_a_decoder_of_maps_reads_as_it_was_written(decoder, tmp_path):
     torch.testing.assert_close(without.features, after.features)
 
 
+def test_a_bundle_knows_what_ends_a_sentence(tmp_path):
+    reader = make()
+    reader.vocabulary = Vocabulary.build(["no mass. clear."], "words")
+    chosen = {"name": "hierarchical_lstm", "embedding": 4, "hidden": 8, "feedback": True}
+    decoder = create_decoder(vocab_size=len(reader.vocabulary), num_features=32, **chosen).eval()
+    decoder.load_initial(reader.vocabulary)
+    reader.decoder, reader.max_length = decoder, 12
+    write_bundle(
+        reader,
+        tmp_path / "model",
+        encoder=ENCODER,
+        decoder=chosen,
+        image_size=32,
+        views=1,
+        target="findings",
+        facts={},
+    )
+    loaded, _ = read_bundle(tmp_path / "model")
+    assert loaded.decoder.sentence_ends.tolist() == decoder.sentence_ends.tolist()
+    assert any(decoder.sentence_ends)
+    assert loaded.read(IMAGES, VIEWS).drafts == reader.read(IMAGES, VIEWS).drafts
+
+
 def test_a_bundle_sends_nobody_to_a_folder(bundle):
     change(bundle, "config.json", decoder={**DECODER, "folder": "/home/me/gpt2"})
     assert read_bundle(bundle)[0].decoder.hidden == 8

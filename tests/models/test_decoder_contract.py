@@ -15,6 +15,7 @@ SMALL = {
     "lstm": {"embedding": 5, "hidden": 8, "layers": 2},
     "gru": {"embedding": 5, "hidden": 8, "inject": True},
     "attention_lstm": {"embedding": 5, "hidden": 8, "layers": 2, "attention": 6},
+    "hierarchical_lstm": {"embedding": 5, "hidden": 8, "layers": 2, "sentence": 7},
     "transformer": {"hidden": 8, "layers": 2, "heads": 2, "positions": 12},
     "gpt2": {"hidden": 8, "layers": 2, "heads": 2, "positions": 12, "dropout": 0.0},
 }
@@ -35,6 +36,8 @@ def make(name, vocab_size=9, strong=3.0, **changes):
     torch.manual_seed(0)
     decoder = create_decoder(name, vocab_size, 6, **{**SMALL[name], **changes})
     decoder.set_feature_statistics(features_of(decoder, 9, (20, *SHAPE[1:])))
+    if name == "hierarchical_lstm":
+        decoder.sentence_ends[8 if vocab_size > 8 else -1] = True
     with torch.no_grad():
         for parameter in decoder.parameters():
             parameter.mul_(strong)  # of strong opinions
@@ -159,8 +162,13 @@ def test_a_beam_is_what_it_is_without_a_state(name, width):
 def test_a_step_computes_one_word_and_reads_the_image_once(name):
     decoder = make(name)
     seen = {"output": [], "image": 0}
-    last = {"transformer": "norm", "gpt2": "network.ln_f"}.get(name, "rnn")
-    image = {"attention_lstm": "keys", "transformer": "memory", "gpt2": "memory"}
+    last = {"transformer": "norm", "gpt2": "network.ln_f", "hierarchical_lstm": "output"}
+    image = {
+        "attention_lstm": "keys",
+        "hierarchical_lstm": "pool",
+        "transformer": "memory",
+        "gpt2": "memory",
+    }
 
     def words(module, inputs):
         rows = inputs[0].shape[:-1].numel()
@@ -169,7 +177,7 @@ def test_a_step_computes_one_word_and_reads_the_image_once(name):
     def look(module, inputs):
         seen["image"] += 1
 
-    decoder.get_submodule(last).register_forward_pre_hook(words)
+    decoder.get_submodule(last.get(name, "rnn")).register_forward_pre_hook(words)
     decoder.get_submodule(image.get(name, "initial")).register_forward_pre_hook(look)
     if hasattr(decoder, "output"):
         decoder.output.bias.data[EOS] = -1000.0

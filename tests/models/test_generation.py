@@ -15,6 +15,8 @@ def make(seed, cell="lstm"):
     """A decoder of strong opinions: random weights, enlarged."""
     torch.manual_seed(seed)
     decoder = create_decoder(cell, 7, 3, embedding=4, hidden=6)
+    if cell == "hierarchical_lstm":
+        decoder.sentence_ends[5] = True
     with torch.no_grad():
         for parameter in decoder.parameters():
             parameter.mul_(3.0)
@@ -54,10 +56,13 @@ def exhaustive(decoder, features, max_length, penalty=0.0, prefix=(), no_repeat=
     return list(best), scored[best]
 
 
+CELLS = ("gru", "lstm", "gru", "lstm", "hierarchical_lstm", "hierarchical_lstm")
+
+
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_wide_beam_finds_the_best_of_all_drafts(seed, penalty):
-    decoder = make(seed, "lstm" if seed % 2 else "gru")
+    decoder = make(seed, CELLS[seed])
     # 1 + 3 + 9 + 27 = 40 drafts of at most three words: a beam of 64 drops none
     found = generate(decoder, FEATURES, 3, width=64, length_penalty=penalty)
     for row, features in enumerate(FEATURES):

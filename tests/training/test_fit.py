@@ -520,3 +520,17 @@ def test_a_decoding_that_is_none_is_refused_before_the_work(tiny, settings, tmp_
     chosen = {**settings["generator"], "decoding": "greedy"}
     with pytest.raises(InputError, match="decoding=greedy: expected one of beam, sample"):
         generate(tmp_path, tiny, {**settings, "generator": chosen})
+
+
+def test_a_hierarchical_decoder_needs_sentences(tiny, settings, tmp_path):
+    decoder = {"name": "hierarchical_lstm", "embedding": 8, "hidden": 16, "sentence": 8}
+    chosen = {**settings, "decoder": decoder}
+    with pytest.raises(InputError, match="no token of the vocabulary ends a sentence"):
+        generate(tmp_path / "1", tiny, chosen)
+    reports = {"normal": "No mass. Clear.", "opacity/left": "Mass on the left. Else clear."}
+    for records in (tiny.train, tiny.val):
+        records.texts[:] = [reports.get(text, "Mass. On the right.") for text in records.texts]
+    chosen["generator"] = {**settings["generator"], "target": "findings"}
+    reader, score = generate(tmp_path / "2", tiny, chosen)
+    assert 0.0 <= score <= 1.0
+    assert int(reader.decoder.sentence_ends.sum()) == 1

@@ -13,6 +13,7 @@ from typing import Any
 from cascade.models.decoders.attention_lstm import AttentionLstmDecoder
 from cascade.models.decoders.base import Decoder, MapDecoder, State, Taught
 from cascade.models.decoders.gpt2 import Gpt2Decoder
+from cascade.models.decoders.hierarchical import HierarchicalLstmDecoder
 from cascade.models.decoders.recurrent import CELLS, RecurrentDecoder
 from cascade.models.decoders.transformer import TransformerDecoder
 
@@ -32,6 +33,7 @@ DECODERS: dict[str, Callable[..., Decoder]] = {
     "lstm": functools.partial(RecurrentDecoder, "lstm"),
     "gru": functools.partial(RecurrentDecoder, "gru"),
     "attention_lstm": AttentionLstmDecoder,
+    "hierarchical_lstm": HierarchicalLstmDecoder,
     "transformer": TransformerDecoder,
     "gpt2": Gpt2Decoder,
 }
