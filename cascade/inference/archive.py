@@ -33,8 +33,8 @@ from cascade.inference.sources import (
     find_entries,
     printable,
 )
-from cascade.io.dicom import Radiograph
 from cascade.io.files import explain_write_errors, read_json, write_json
+from cascade.io.radiograph import Radiograph
 
 FORMAT_VERSION = 1
 _MOST_REASONS = 100

@@ -23,9 +23,9 @@ import numpy as np
 
 from cascade.errors import CascadeError
 from cascade.inference.privacy import safe_reason, safe_text
-from cascade.inference.sources import Entry, EntryReader, UnsafeEntryError, is_picture
-from cascade.io.dicom import Radiograph, read_dicom
-from cascade.io.image import read_image, read_radiograph, resize
+from cascade.inference.sources import Entry, EntryReader, UnsafeEntryError
+from cascade.io.image import read_radiograph, resize
+from cascade.io.radiograph import Radiograph
 
 Read = Callable[[Path | BinaryIO], Radiograph]
 
@@ -52,13 +52,7 @@ def read_entry(source: Path | BinaryIO) -> Radiograph:
     Raises:
         InputError: neither a picture nor DICOM, too large, or damaged.
     """
-    if isinstance(source, Path):
-        return read_radiograph(source)
-    head = source.read(132)
-    source.seek(0)
-    if head[128:132] != b"DICM" and (is_picture(head) or head.startswith(b"BM")):
-        return read_image(source)
-    return read_dicom(source)
+    return read_radiograph(source)
 
 
 def _decode(entry: Entry, reader: EntryReader, read: Read, image_size: int | None) -> Decoded:

@@ -2,10 +2,13 @@
 
 Values are stretched so that the darkest pixel is 0 and the brightest 1, as for a DICOM file
 without a window: the same picture gives the same pixels in either format and at any bit depth.
+Such files say nothing of a view; docs/dicom.md has the table of what is read how.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +17,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cascade.errors import InputError
-from cascade.io.dicom import MAX_PIXELS, Facts, Radiograph, luminance, read_dicom, stretch
+from cascade.io.dicom import read_dicom
+from cascade.io.dicom.photometry import grey, stretch
+from cascade.io.radiograph import MAX_BYTES, MAX_PIXELS, Facts, Notes, Radiograph
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".dic")
@@ -26,64 +31,91 @@ _MAGICS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM")
 _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 
 
-def read_radiograph(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Radiograph:
-    """Read a radiograph of any supported format, told by the file's content and not by its name.
+_EXIF_ORIENTATION = 0x0112
+# clockwise degrees that bring the picture upright, and whether it is then mirrored
+_TURNS = {2: (0, 1), 3: (180, 0), 4: (180, 1), 5: (90, 1), 6: (90, 0), 7: (270, 1), 8: (270, 0)}
+
+
+def read_radiograph(
+    source: str | Path | BinaryIO, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> Radiograph:
+    """Read a radiograph of any supported format, told by its content and not by its name.
+
+    Args:
+        source: a path or an open binary file.
+        max_pixels: refuse rows x columns above this, before decoding.
+        max_bytes: refuse files above this, before reading.
 
     Raises:
         InputError: no such file, neither a picture nor DICOM, too large, or damaged.
     """
-    path = Path(path)
-    head = _head(path)
+    if isinstance(source, str):
+        source = Path(source)
+    head = _head(source)
     if head[128:132] != b"DICM" and head.startswith(_MAGICS):
-        return read_image(path, max_pixels=max_pixels)
-    if head[128:132] != b"DICM" and path.suffix.lower() in IMAGE_SUFFIXES:
-        raise InputError(f"{path} is not an image: its content is not what {path.suffix} says")
-    return read_dicom(path, max_pixels=max_pixels)
+        return read_image(source, max_pixels=max_pixels, max_bytes=max_bytes)
+    named = isinstance(source, Path) and source.suffix.lower() in IMAGE_SUFFIXES
+    if head[128:132] != b"DICM" and named:
+        raise InputError(f"{source} is not an image: its content is not what its suffix says")
+    return read_dicom(source, max_pixels=max_pixels, max_bytes=max_bytes)
 
 
-def _head(path: Path) -> bytes:
-    if not path.exists():
-        raise InputError(f"{path} does not exist")
-    if not path.is_file():
-        raise InputError(f"{path} is not a file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(132)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+def _head(source: Path | BinaryIO) -> bytes:
+    if not isinstance(source, Path):
+        source.seek(0)
+        head = source.read(132)
+        source.seek(0)
+    else:
+        if not source.exists():
+            raise InputError(f"{source} does not exist")
+        if not source.is_file():
+            raise InputError(f"{source} is not a file")
+        try:
+            with source.open("rb") as file:
+                head = file.read(132)
+        except OSError as error:
+            raise InputError(f"{source} cannot be read: {error.strerror}") from error
     if not head:
-        raise InputError(f"{path} is empty")
+        raise InputError(f"{source if isinstance(source, Path) else 'the file'} is empty")
     return head
 
 
-def read_image(source: str | Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Radiograph:
+def read_image(
+    source: str | Path | BinaryIO, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> Radiograph:
     """Read a PNG, JPEG, TIFF or BMP picture, 8 or 16 bits.
 
-    EXIF orientation is applied, colour becomes luminance (ITU-R BT.601), transparency is dropped,
-    and of several pages the first is taken.
+    EXIF orientation is applied, colour that looks grey becomes luminance (ITU-R BT.601) and true
+    colour is refused, transparency is dropped, and of several pages the first is taken.
 
     Args:
         source: a path or an open binary file.
         max_pixels: refuse width x height above this, before decoding.
+        max_bytes: refuse files above this, before reading.
 
     Raises:
-        InputError: not such a picture, too large, or damaged.
+        InputError: not such a picture, too large, in colour, or damaged.
     """
     name = str(source) if isinstance(source, (str, Path)) else "the image"
-    notes: list[str] = []
+    notes = Notes()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.ExitStack() as stack:
             warnings.simplefilter("ignore")  # the bomb warning: the limit below is ours
-            with Image.open(source, formats=_FORMATS) as image:
+            file = source
+            if isinstance(file, (str, Path)):
+                file = stack.enter_context(open(file, "rb"))
+            if (size := file.seek(0, io.SEEK_END)) > max_bytes:
+                raise InputError(f"{name} is of {size} bytes, more than the limit of {max_bytes}")
+            file.seek(0)
+            with Image.open(file, formats=_FORMATS) as image:
                 if image.width * image.height > max_pixels:
                     raise InputError(
                         f"{name} is {image.height} x {image.width} pixels, "
                         f"more than the limit of {max_pixels}"
                     )
-                pages = getattr(image, "n_frames", 1)
-                if pages > 1 and image.format == "TIFF":
-                    notes.append(f"{pages} pages: the first is taken")
-                values = _values(image, notes)
+                values = _values(image, name, notes)
+                if image.format == "TIFF" and _has_more(image):
+                    notes.add("pages")
     except InputError:
         raise
     except FileNotFoundError as error:
@@ -96,13 +128,22 @@ def read_image(source: str | Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
         raise InputError(f"{name} cannot be decoded: {type(error).__name__}: {reason}") from error
     pixels = stretch(values)
-    if pixels.size and not pixels.any():
-        notes.append("the picture is of one shade")
+    if not pixels.any():
+        notes.add("one_shade")
     facts = Facts(rows=pixels.shape[0], columns=pixels.shape[1])
     return Radiograph(pixels, "unknown", facts, tuple(notes))
 
 
-def _values(image: Image.Image, notes: list[str]) -> np.ndarray:
+def _has_more(image: Image.Image) -> bool:
+    """Whether a page follows the first; a hostile file may claim a million, so none is counted."""
+    try:
+        image.seek(1)
+    except Exception:  # no page, or a broken one: the first is read already
+        return False
+    return True
+
+
+def _values(image: Image.Image, name: str, notes: Notes) -> np.ndarray:
     """The picture's values upright, ``(H, W)``, colour as luminance."""
     # Pillow inverts 8-bit white-is-zero TIFF itself, 16-bit not
     inverted = (
@@ -110,6 +151,11 @@ def _values(image: Image.Image, notes: list[str]) -> np.ndarray:
         and image.mode.startswith("I;16")
         and getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO
     )
+    degrees, mirrored = _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1), (0, 0))
+    if degrees:
+        notes.add("turned", degrees=degrees, where="EXIF orientation")
+    if mirrored:
+        notes.add("mirrored", where="EXIF orientation")
     image = ImageOps.exif_transpose(image)
     if image.mode in ("1", "LA"):
         image = image.convert("L")
@@ -117,12 +163,9 @@ def _values(image: Image.Image, notes: list[str]) -> np.ndarray:
         image = image.convert("RGB")
     values = np.asarray(image)
     if values.ndim == 3:
-        if (values[..., 0] == values[..., 1]).all() and (values[..., 0] == values[..., 2]).all():
-            return values[..., 0]  # grey saved as colour, as Open-i's PNG files are
-        notes.append("colour converted to luminance")
-        return luminance(values)
+        return grey(values, 255, name, notes)  # Open-i's PNG files are grey saved as colour
     if inverted:
-        notes.append("white is zero: inverted")
+        notes.add("white_is_zero")
         return values.max() - values
     return values
 
