@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from cascade.errors import InputError
 from cascade.io.image import read_image, read_radiograph, resize
+from cascade.io.radiograph import Radiograph, note_code
 
 GREY = np.array([[0, 51], [102, 255]], dtype=np.uint8)
 GREY_READ = [[0.0, 0.2], [0.4, 1.0]]
@@ -25,6 +27,10 @@ def encoded(array, format="PNG", mode=None, **options) -> io.BytesIO:
     (image.convert(mode) if mode else image).save(file, format, **options)
     file.seek(0)
     return file
+
+
+def codes(radiograph: Radiograph) -> list[str]:
+    return [note_code(note) for note in radiograph.notes]
 
 
 def read(file) -> list[list[float]]:
@@ -58,22 +64,69 @@ def test_jpeg():
     np.testing.assert_allclose(pixels[8::16, 8::16], GREY_READ, atol=0.02)
 
 
-def test_colour_becomes_luminance():
+def test_true_colour_is_refused():
     colours = np.array([[[0, 0, 0], [255, 0, 0], [0, 255, 0], [255, 255, 255]]], dtype=np.uint8)
-    assert read(encoded(colours)) == [[0.0, 0.299, 0.587, 1.0]]
+    with pytest.raises(InputError, match="true colour"):
+        read_image(encoded(colours))
 
 
-def test_exif_orientation_is_applied():
+def test_colour_that_looks_grey_becomes_luminance():
+    # 0.299 x 20 + 0.587 x 10 = 11.85
+    tinted = np.array([[[0, 0, 0], [20, 10, 0], [100, 100, 100]]], dtype=np.uint8)
+    radiograph = read_image(encoded(tinted))
+    assert radiograph.pixels.astype(float).round(4).tolist() == [[0.0, 0.1185, 1.0]]
+    assert codes(radiograph) == ["colour"]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "shown", "noted"),
+    [
+        (1, [[0.0, 0.2], [0.4, 1.0]], []),
+        (2, [[0.2, 0.0], [1.0, 0.4]], ["mirrored"]),
+        (3, [[1.0, 0.4], [0.2, 0.0]], ["turned"]),
+        (4, [[0.4, 1.0], [0.0, 0.2]], ["turned", "mirrored"]),
+        (5, [[0.0, 0.4], [0.2, 1.0]], ["turned", "mirrored"]),
+        (6, [[0.4, 0.0], [1.0, 0.2]], ["turned"]),
+        (7, [[1.0, 0.2], [0.4, 0.0]], ["turned", "mirrored"]),
+        (8, [[0.2, 1.0], [0.0, 0.4]], ["turned"]),
+        (9, [[0.0, 0.2], [0.4, 1.0]], []),  # no such orientation
+    ],
+)
+def test_exif_orientation_is_applied(orientation, shown, noted):
     exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    assert read(encoded(GREY, "PNG", exif=exif)) == [[1.0, 0.4], [0.2, 0.0]]
+    exif[0x0112] = orientation
+    radiograph = read_image(encoded(GREY, "PNG", exif=exif))
+    assert radiograph.pixels.astype(float).round(4).tolist() == shown
+    assert codes(radiograph) == noted
+
+
+def test_open_files_are_told_by_content_too(tmp_path):
+    assert read_radiograph(encoded(GREY)).pixels.shape == (2, 2)
+    with pytest.raises(InputError, match="is empty"):
+        read_radiograph(io.BytesIO())
+    with pytest.raises(InputError, match="not a DICOM file"):
+        read_radiograph(io.BytesIO(b"<html>" * 40))
+
+
+def test_files_above_the_limit_are_not_read(tmp_path):
+    (tmp_path / "x.png").write_bytes(encoded(GREY).getvalue())
+    with pytest.raises(InputError, match="more than the limit of 20"):
+        read_radiograph(tmp_path / "x.png", max_bytes=20)
+
+
+def test_a_png_that_claims_to_be_huge_is_refused_before_decoding():
+    content = bytearray(encoded(GREY).getvalue())
+    content[16:24] = (60_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
+    with pytest.raises(InputError, match="60000 x 60000 pixels|larger than the limit"):
+        read_image(io.BytesIO(bytes(content)))
 
 
 def test_white_is_zero_is_inverted_at_16_bits():
     values = np.array([[0, 65535]], dtype=np.uint16)
     radiograph = read_image(encoded(values, "TIFF", tiffinfo={262: 0}))
     assert radiograph.pixels.tolist() == [[1.0, 0.0]]
-    assert radiograph.notes == ("white is zero: inverted",)
+    assert codes(radiograph) == ["white_is_zero"]
 
 
 def test_the_first_of_several_pages():
@@ -82,7 +135,7 @@ def test_the_first_of_several_pages():
     pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
     radiograph = read_image(file)
     assert radiograph.pixels.astype(float).round(4).tolist() == GREY_READ
-    assert radiograph.notes == ("2 pages: the first is taken",)
+    assert codes(radiograph) == ["pages"]
 
 
 def test_the_contract():
@@ -90,9 +143,7 @@ def test_the_contract():
     assert radiograph.pixels.dtype == np.float32
     assert (radiograph.view, radiograph.notes, radiograph.doubts) == ("unknown", (), ())
     assert (radiograph.facts.rows, radiograph.facts.columns) == (2, 2)
-    assert read_image(encoded(np.full((3, 2), 9, np.uint8))).notes == (
-        "the picture is of one shade",
-    )
+    assert codes(read_image(encoded(np.full((3, 2), 9, np.uint8)))) == ["one_shade"]
 
 
 @pytest.mark.parametrize(

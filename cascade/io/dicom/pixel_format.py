@@ -139,9 +139,9 @@ def _bits(dataset: Dataset, name: str, values: int, notes: Notes) -> tuple[int, 
     if allocated not in (1, 8, 16, 32):
         raise InputError(f"{name} allocates {allocated} bits a value: 1, 8, 16 and 32 are read")
     if stored is None or not 1 <= stored <= allocated:
-        stored = allocated
+        stored, high = allocated, allocated - 1
         notes.add("bits_stored", count=stored)
-    if high is None or not stored - 1 <= high < allocated:
+    elif high is None or not stored - 1 <= high < allocated:
         high = stored - 1
         notes.add("high_bit", count=high)
     return allocated, stored, high
