@@ -30,7 +30,7 @@ NOTES = {
     "high_bit": "the high bit does not fit: taken as {count}",
     "pixel_representation": "no pixel representation of use: taken as unsigned",
     "number_of_frames": "no number of frames of use: taken as 1",
-    "codestream_bits": "the compressed data holds {count} bits, other than declared",
+    "codestream_bits": "the compressed data holds {count} bits a sample, fewer than declared",
     # from stored values to grey
     "colour": "colour that looks grey: taken as luminance",
     "padding_everywhere": "pixel padding covers the whole picture: ignored",

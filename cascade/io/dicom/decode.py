@@ -147,14 +147,18 @@ def _agree(form: PixelFormat, stream: Codestream, name: str, notes: Notes) -> Pi
         colour = "YBR_FULL_422" if stream.kind == "jpeg" else "RGB"
         photometric = "MONOCHROME2" if samples == 1 else colour
         notes.add("photometric", name=photometric)
-    if stream.bits != form.stored:
+    stored, high = stream.bits, stream.bits - 1
+    if stream.bits < form.stored:
         notes.add("codestream_bits", count=stream.bits)
+    elif stream.bits == form.allocated and stream.kind == "jpeg-lossless":
+        # some encoders copy whole cells: only the header says which of their bits are in use
+        stored, high = form.stored, form.high
     return form._replace(
         samples=samples,
         photometric=photometric,
         allocated=8 if stream.bits <= 8 else 16,
-        stored=stream.bits,
-        high=stream.bits - 1,
+        stored=stored,
+        high=high,
     )
 
 
