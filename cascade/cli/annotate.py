@@ -18,6 +18,8 @@ command goes on; no file is annotated twice.
   batch_size=N   images through the network at a time
   workers=N      processes that decode ahead of it (0: in this process)
   limit=N        the first N images only
+  indications=FILE.csv  for a model that reads the indication (generator.condition=indication):
+                 columns path (as in the annotations) and indication; else all count as missing
 
 Example:
   cascade annotate source=archive/ model=runs/nih/model out=annotations
@@ -34,13 +36,22 @@ def run(config: DictConfig) -> None:
 
     settings = plain(config)
     source, model = existing(settings, "source"), existing(settings, "model")
-    from cascade.errors import CascadeError
+    from cascade.errors import CascadeError, InputError
     from cascade.inference.archive import annotate_archive
+    from cascade.inference.indications import read_indications
     from cascade.inference.predictor import Predictor
     from cascade.pipeline.progress import progress_bar
 
+    asked = None
+    if settings["indications"]:
+        asked = read_indications(existing(settings, "indications"))
     out: Path = output_directory()
     predictor = Predictor(model, settings["device"])
+    if asked is not None and predictor.reader.condition is None:
+        raise InputError(
+            f"{model} reads no indication: leave indications= away, or take a model that was "
+            "trained with generator.condition=indication"
+        )
     with progress_bar("annotating") as update:
         summary = annotate_archive(
             source,
@@ -50,6 +61,7 @@ def run(config: DictConfig) -> None:
             image_size=predictor.image_size,
             workers=int(settings["workers"]),
             limit=settings["limit"],
+            indications=asked,
             progress=update,
         )
     print(summary)

@@ -119,6 +119,9 @@ RULES: dict[str, Rule] = {
     "*.optimizer.every": _ONE,
     "*.optimizer.drop": Rule(above=0, below=1),
     "generator.target": Rule(choices=("annotation", "impression", "findings", "both")),
+    "generator.condition": Rule(choices=("none", "indication")),
+    "generator.condition_size": _ONE,
+    "generator.condition_hidden": Rule(most=1),
     "generator.first_word": Rule(choices=("free", "label")),
     "generator.tokenizer": Rule(
         choices=("auto", "annotation", "words", "cased", "bpe", "wordpiece", "folder")

@@ -47,12 +47,18 @@ class StudyRecords:
         patient_ids: N names.
         texts: N targets as written; empty where the study has none.
         image_rows: for each study the cache rows of its images, frontal views first.
+        indications: N, as written; empty where the study has none.
     """
 
     study_ids: list[str]
     patient_ids: list[str]
     texts: list[str]
     image_rows: list[list[int]]
+    indications: list[str] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Without indications no study has one."""
+        self.indications = self.indications or [""] * len(self.study_ids)
 
     def __len__(self) -> int:
         """Number of studies."""
@@ -65,6 +71,7 @@ class StudyRecords:
             [self.patient_ids[i] for i in keep],
             [self.texts[i] for i in keep],
             [self.image_rows[i] for i in keep],
+            [self.indications[i] for i in keep],
         )
 
 
@@ -125,11 +132,12 @@ def study_records(
         rows.setdefault(study_id, []).append(cache.rows[image_id])
     texts = target_texts(collection, target)
     chosen = [
-        (study_id, patient_id, text, rows[study_id][:views])
-        for study_id, patient_id, text, part in zip(
+        (study_id, patient_id, text, rows[study_id][:views], indication)
+        for study_id, patient_id, text, indication, part in zip(
             collection.studies["study_id"],
             collection.studies["patient_id"],
             texts,
+            _plain(collection.studies["indication"]),
             collection.studies["split"],
             strict=True,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from cascade.errors import CascadeError, InputError
 from cascade.inference.decode import Decoded, Read, decode_entries, read_entry
+from cascade.inference.indications import indications_hash
 from cascade.inference.journal import SUMMARY, Journal, check_same_work, only_writer
 from cascade.inference.prediction import Prediction, PredictorProtocol
 from cascade.inference.privacy import safe_reason, short_hash
@@ -119,6 +120,7 @@ def annotate_archive(
     limit: int | None = None,
     suffixes: Collection[str] = SUFFIXES,
     key: str = "",
+    indications: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Annotate the images of ``source`` into ``out``, or go on with doing so.
@@ -141,6 +143,7 @@ def annotate_archive(
         limit: annotate the first so many images by path.
         suffixes: names that end so are images whatever they hold.
         key: a secret that keys the hash of UIDs; see ``short_hash``.
+        indications: by path, for a predictor that reads them; a path that is not there has none.
         progress: called after each batch is on disk with rows done and rows in all.
 
     Returns:
@@ -171,6 +174,7 @@ def annotate_archive(
         "limit": limit,
         "suffixes": sorted(suffixes),
         "identifier_key": short_hash("cascade", key),
+        "indications": indications_hash(indications),
     }
     if (finished := _finished(out, work)) is not None:
         return finished
@@ -190,7 +194,8 @@ def annotate_archive(
             todo = [entry for entry in entries[:limit] if entry.path not in journal.done]
             resumed = len(journal.done)
             decoded = decode_entries(todo, read, workers, image_size)
-            run = _Run(predictor, journal, batch_size, key, len(todo) + resumed, progress)
+            total = len(todo) + resumed
+            run = _Run(predictor, journal, batch_size, key, indications, total, progress)
             with contextlib.closing(decoded):
                 run.annotate(decoded)
             write_tables(journal.rows, list(journal.labels), out)
@@ -244,6 +249,7 @@ class _Run:
         journal: Journal,
         batch_size: int,
         key: str,
+        indications: Mapping[str, str] | None,
         total: int,
         progress: Callable[[int, int], None] | None,
     ) -> None:
@@ -252,6 +258,7 @@ class _Run:
         self._journal = journal
         self._batch_size = batch_size
         self._key = key
+        self._indications = indications
         self._total = total
         self._progress = progress
         # An image is known by its UID and its pixels: archives hold different images of one UID
@@ -299,7 +306,14 @@ class _Run:
         return _Item(path, instance, None, image, about)
 
     def _write(self, items: Sequence[_Item]) -> None:
-        predictions = iter(self._predict([i.image.pixels for i in items if i.image is not None]))
+        known = [item for item in items if item.image is not None]
+        asked = (
+            None
+            if self._indications is None
+            else [self._indications.get(item.path, "") for item in known]
+        )
+        pixels = [item.image.pixels for item in known if item.image is not None]
+        predictions = iter(self._predict(pixels, asked))
         batch = []
         for item in items:
             row = item.row
@@ -322,7 +336,7 @@ class _Run:
         except ValueError as error:
             return failed_row(item.path, self._model, safe_reason(error), **item.about)
 
-    def _predict(self, images: list[np.ndarray]) -> list[Prediction | str]:
+    def _predict(self, images: list[np.ndarray], asked: list[str] | None) -> list[Prediction | str]:
         """Predictions, or for an image that the network cannot take, the reason.
 
         Raises:
@@ -331,11 +345,17 @@ class _Run:
         if not images:
             return []
         try:
-            predictions = self._predictor.predict(images)
+            if asked is None:
+                predictions = self._predictor.predict(images)
+            else:
+                predictions = self._predictor.predict(images, asked)
         except Exception as error:
             if len(images) == 1:
                 return [safe_reason(error)]
-            alone = [self._predict([image])[0] for image in images]
+            alone = [
+                self._predict([image], None if asked is None else [asked[number]])[0]
+                for number, image in enumerate(images)
+            ]
             if all(isinstance(each, str) for each in alone):
                 raise CascadeError(
                     f"the network failed on all {len(images)} images of a batch "

@@ -19,6 +19,7 @@ from cascade.data.cache import PREPROCESSING_VERSION
 from cascade.errors import InputError
 from cascade.io.files import atomic_directory, read_json, write_json, write_text
 from cascade.labels.table import labels_from_json
+from cascade.models.condition import Condition
 from cascade.models.decoders import TRAINING_OPTIONS as DECODER_TRAINING_OPTIONS
 from cascade.models.decoders import create_decoder
 from cascade.models.encoders import TRAINING_OPTIONS, create_encoder
@@ -28,6 +29,8 @@ from cascade.models.suitability import Suitability
 from cascade.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
+INDICATIONS = "indications.json"
+"""Of a bundle whose decoder reads the indication: its words and the size of its vector."""
 SAMPLING = ("decoding", "temperature", "top_p", "seed")
 """Settings of a reader that bundles of before lack."""
 MAX_PARAMETERS_BYTES = 8 << 30
@@ -89,6 +92,8 @@ def write_bundle(
         write_json(partial / "labels.json", {"labels": labels})
         words = reader.vocabulary.to_json() if reader.vocabulary is not None else None
         write_json(partial / "vocabulary.json", words)
+        if reader.condition is not None:
+            write_json(partial / INDICATIONS, reader.condition.to_json())
         write_json(
             partial / "preprocessing.json",
             {"version": PREPROCESSING_VERSION, "image_size": image_size, "views": views},
@@ -112,6 +117,7 @@ def model_card(reader: Reader, config: Mapping[str, Any], image_size: int) -> st
         f"| {label.name} | {label.disease} | {label.description} |" for label in reader.labels
     )
     decoder = config["decoder"]["name"] if config["decoder"] else "none"
+    asked = " (it reads the indication too)" if reader.condition is not None else ""
     return f"""\
 # Model card
 
@@ -119,7 +125,7 @@ def model_card(reader: Reader, config: Mapping[str, Any], image_size: int) -> st
 
 A Cascade model bundle (format {config["format_version"]}, written by cascade
 {config["program_version"]}). Encoder `{config["encoder"]["name"]}` on {image_size} x {image_size}
-pixels, decoder `{decoder}`, {len(reader.labels)} labels of {len(reader.diseases)} diseases.
+pixels, decoder `{decoder}`{asked}, {len(reader.labels)} labels of {len(reader.diseases)} diseases.
 
 | fact | value |
 | --- | --- |
@@ -175,14 +181,15 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
         vocabulary = Vocabulary.from_json(words) if words is not None else None
         encoder = create_encoder(**config["encoder"])
         encoder.origin = config.get("facts", {}).get("encoder weights", "unknown")
+        asked = directory / INDICATIONS
+        condition = Condition.from_json(read_json(asked)) if asked.is_file() else None
         decoder = None
         if config["decoder"] is not None and vocabulary is not None:
             chosen = {
                 k: v for k, v in config["decoder"].items() if k not in DECODER_TRAINING_OPTIONS
             }
-            decoder = create_decoder(
-                vocab_size=len(vocabulary), num_features=encoder.num_features, **chosen
-            )
+            size = encoder.num_features + (0 if condition is None else condition.size)
+            decoder = create_decoder(vocab_size=len(vocabulary), num_features=size, **chosen)
         components = config["suitability_components"]
         reader = Reader(
             StudyClassifier(encoder, len(labels), **config.get("classifier", {})),  # none before
@@ -197,6 +204,7 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
             config["length_penalty"],
             config.get("no_repeat", 0),  # bundles of before have none
             **{key: config[key] for key in SAMPLING if key in config},  # nor these
+            condition=condition,
         )
         reader.load_state_dict(_read_tensors(directory / "model.safetensors"))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -228,8 +236,11 @@ def bundle_id(directory: str | Path) -> str:
         "preprocessing.json",
         "vocabulary.json",
         "model.safetensors",
+        INDICATIONS,
     )
     for name in names:
+        if name == INDICATIONS and not (Path(directory) / name).is_file():
+            continue
         digest.update(name.encode())
         with open(Path(directory) / name, "rb") as file:
             while chunk := file.read(1 << 20):

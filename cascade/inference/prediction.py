@@ -40,11 +40,14 @@ class PredictorProtocol(Protocol):
     def version(self) -> str:
         """The version of the program that trained the bundle."""
 
-    def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+    def predict(
+        self, images: Sequence[np.ndarray], indications: Sequence[str] | None = None
+    ) -> list[Prediction]:
         """Predict images of any size.
 
         Args:
             images: float32 arrays ``(H, W)`` in [0, 1], bone bright; sizes may differ.
+            indications: one an image, empty where it has none; None: no image has one.
 
         Returns:
             One prediction an image, in order.

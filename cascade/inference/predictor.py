@@ -52,11 +52,15 @@ class Predictor:
                 f"device={device} cannot be used here, device=auto takes what there is: {reason}"
             ) from error
 
-    def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+    def predict(
+        self, images: Sequence[np.ndarray], indications: Sequence[str] | None = None
+    ) -> list[Prediction]:
         """Predict images of any size.
 
         Args:
             images: float32 ``(H, W)`` in [0, 1], bone bright.
+            indications: one an image, as written, empty where it has none; for a bundle that reads
+                them. None: no image has one.
 
         Returns:
             One prediction an image: the draft, its sentences, the probability of each disease, and
@@ -69,7 +73,7 @@ class Predictor:
             len(images), 1, 1, *pixels.shape[1:]
         )
         views = torch.ones(len(images), 1, dtype=torch.bool, device=self.device)
-        reading = self.reader.read(tensor, views)
+        reading = self.reader.read(tensor, views, indications=indications)
         suitability = self.reader.suitability
         distances = suitability(tensor[:, 0]).tolist() if suitability else [0.0] * len(images)
         drafts = reading.drafts or [""] * len(images)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from cascade.labels.table import Label, disease_owners
+from cascade.models.condition import Condition, channel_axis
 from cascade.models.decoders import Decoder
 from cascade.models.generation import Generated, generate, generate_diverse, sample
 from cascade.models.heads import StudyClassifier, disease_probabilities, probabilities
@@ -57,6 +59,7 @@ class Reader(nn.Module):
         temperature: of the draws.
         top_p: of the draws.
         seed: of the draws.
+        condition: reads the indication for the decoder; absent where it knows the image alone.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Reader(nn.Module):
         temperature: float = 1.0,
         top_p: float = 1.0,
         seed: int = 0,
+        condition: Condition | None = None,
     ) -> None:
         """Join the parts; nothing is copied.
 
@@ -88,6 +92,7 @@ class Reader(nn.Module):
         if first_word not in ("free", "label"):
             raise ValueError(f"unknown first_word {first_word!r}, expected 'free' or 'label'")
         self.classifier, self.decoder, self.suitability = classifier, decoder, suitability
+        self.condition = condition
         self.labels, self.exclusive, self.vocabulary = labels, exclusive, vocabulary
         self.first_word, self.max_length = first_word, max_length
         self.width, self.length_penalty, self.no_repeat = width, length_penalty, no_repeat
@@ -107,12 +112,27 @@ class Reader(nn.Module):
         """Whether drafts need the feature maps instead of the pooled features."""
         return self.decoder is not None and self.decoder.input == "map"
 
+    def join(self, features: Tensor, indications: Sequence[str] | None = None) -> Tensor:
+        """What the decoder reads: image features, and where it is conditioned the indications.
+
+        Args:
+            features: pooled, or maps where ``wants_maps``. Joined ones come back as they are.
+            indications: one a study, as written, empty where it has none; None: no study has one.
+        """
+        if self.condition is None or self.decoder is None:
+            return features
+        if features.shape[channel_axis(features)] == len(self.decoder.feature_mean):
+            return features
+        tokens = None if indications is None else self.condition.tokens(indications)
+        return self.condition.join(features, tokens)
+
     def draft(self, features: Tensor, scores: Tensor, width: int | None = None) -> Generated:
         """Free-running drafts of some studies.
 
         Args:
             features: as the decoder takes them: pooled, or maps where ``wants_maps`` (which may be
-                pooled too: a map of one place).
+                pooled too: a map of one place). Those that ``join`` has not given an indication
+                count as without one.
             scores: their label probabilities.
             width: of a beam, which is searched then, whatever the reader's own decoding.
 
@@ -120,6 +140,7 @@ class Reader(nn.Module):
             ValueError: the reader has no decoder.
         """
         decoder, _ = self._writer()
+        features = self.join(features)
         if self.decoding == "sample" and width is None:
             found = sample(
                 decoder,
@@ -169,6 +190,7 @@ class Reader(nn.Module):
             ValueError: the reader has no decoder, or an unknown method.
         """
         decoder, vocabulary = self._writer()
+        features = self.join(features)
         prefixes = self._prefixes(scores)
         length, ngrams = self.max_length, self.no_repeat
         if method == "groups":
@@ -189,13 +211,20 @@ class Reader(nn.Module):
         return self.decoder, self.vocabulary
 
     @torch.no_grad()
-    def read(self, images: Tensor, views: Tensor, drafts: bool = True) -> Reading:
+    def read(
+        self,
+        images: Tensor,
+        views: Tensor,
+        drafts: bool = True,
+        indications: Sequence[str] | None = None,
+    ) -> Reading:
         """Features, probabilities and drafts of a batch; the module must be in evaluation mode.
 
         Args:
             images: of the studies.
             views: which of the places hold an image.
             drafts: False leaves the drafts out, which are most of the work.
+            indications: of ``join``; not looked at by a reader that is not conditioned.
 
         Shape:
             - images: ``(B, V, 1, H, W)`` in [0, 1]
@@ -207,7 +236,8 @@ class Reader(nn.Module):
         diseases = disease_probabilities(labels, self.owners, len(self.diseases), self.exclusive)
         if not drafts or self.vocabulary is None:
             return Reading(features, labels, diseases, None, None)
-        generated = self.draft(maps if self.wants_maps else features, labels)
+        known = self.join(maps if self.wants_maps else features, indications)
+        generated = self.draft(known, labels)
         texts = [self.vocabulary.decode(ids) for ids in generated.tokens]
         return Reading(features, labels, diseases, texts, generated.confidences, generated)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,8 @@ def read_records(
         for start in range(0, len(dataset), batch_size):
             batch = dataset.__getitems__(range(start, min(start + batch_size, len(dataset))))
             images = to_unit(batch.images.to(device))
-            reading = reader.read(images, batch.views.to(device), drafts=write)
+            asked = dataset.records.indications[start : start + len(batch.study_ids)]
+            reading = reader.read(images, batch.views.to(device), write, asked)
             features.append(reading.features.cpu().numpy())
             diseases.append(reading.diseases.cpu().numpy())
             if reading.drafts is not None:
@@ -156,7 +157,7 @@ def assess(
             features["train"] = read_records(
                 reader, datasets["train"], batch, device, f"{name}, training studies", write=False
             )[0]
-            systems += image_withheld(name, reader, features["train"], len(scored))
+            systems += image_withheld(name, reader, features["train"], scored.indications)
 
     def truth(name: str) -> pd.DataFrame:
         merged = disease_truth(
@@ -231,14 +232,17 @@ def saliency_of(reader: Reader, dataset: StudyDataset) -> SaliencyOf:
 
 
 @torch.no_grad()
-def image_withheld(name: str, reader: Reader, features: np.ndarray, count: int) -> list[System]:
+def image_withheld(
+    name: str, reader: Reader, features: np.ndarray, indications: Sequence[str]
+) -> list[System]:
     """The trained decoder that is shown no image: what it writes of the mean training feature.
 
     Args:
         name: of the system whose decoder it is.
         reader: that system's.
         features: ``(M, D)``, the training studies' pooled features.
-        count: how many studies are scored; all get the same text.
+        indications: of the studies that are scored, empty where one has none. All get the same
+            text, but from a decoder that reads the indication.
 
     Returns:
         One trivial system, or none where the reader has no decoder.
@@ -247,14 +251,20 @@ def image_withheld(name: str, reader: Reader, features: np.ndarray, count: int) 
         return []
     mean = torch.from_numpy(features.mean(axis=0, keepdims=True))
     scores = label_probabilities(reader.classifier.classify(mean), reader.exclusive)
-    draft = reader.vocabulary.decode(reader.draft(mean, scores).tokens[0])
+    if reader.condition is None:
+        found = reader.draft(mean, scores).tokens * len(indications)
+    else:
+        known = reader.join(mean.expand(len(indications), -1), indications)
+        found = reader.draft(known, scores.expand(len(indications), -1)).tokens
     return [
         System(
             f"image withheld ({name})",
-            [draft] * count,
+            [reader.vocabulary.decode(tokens) for tokens in found],
             trivial=True,
             note=f"The decoder of {name}, given the mean feature of the training studies for every "
-            "study: what its image adds is the difference to this.",
+            "study"
+            + (", and its indication" if reader.condition is not None else "")
+            + ": what its image adds is the difference to this.",
         )
     ]
 

@@ -168,7 +168,8 @@ def relabel_round(context: Context, table: LabelTable, bundle: Path, out: Path) 
                 maps=reader.wants_maps,
                 memory=float(settings["generator"].get("map_memory", math.inf)),
             )
-        features.append(found[:, 0])
+        with torch.no_grad():
+            features.append(reader.join(found[:, 0], records.indications))
         parts.append(records)
     train, val = parts
     with progress_bar("clustering diseases") as update:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from cascade.data.transforms import Augment
 from cascade.errors import InputError
 from cascade.labels.table import LabelTable
 from cascade.metrics.nlg import annotation_words, report_words
+from cascade.models.condition import CONDITIONS, Condition
 from cascade.models.decoders import Decoder, create_decoder
 from cascade.models.heads import StudyClassifier
 from cascade.models.reader import DECODINGS, Reader
@@ -79,7 +80,8 @@ def fit_generator(
     vocabulary = build_vocabulary(train.texts, options, folder)
     train = train.select([i for i, text in enumerate(train.texts) if vocabulary.split(text)])
     log_coverage(vocabulary, train.texts, val.texts, int(options["max_length"]))
-    decoder = _new_decoder(settings["decoder"], vocabulary, reader.classifier, options)
+    condition = _new_condition(options, train.indications, settings["decoder"])
+    decoder = _new_decoder(settings["decoder"], vocabulary, reader.classifier, options, condition)
     device = "cuda" if torch.cuda.is_available() and wants_gpu(settings) else "cpu"
     learn, select = StudyDataset(train, cache, table), StudyDataset(val, cache, table)
     augments: list[Augment | None] = [None]
@@ -106,7 +108,7 @@ def fit_generator(
     val_features, val_scores = extract(select, [None])
     decoder.set_feature_statistics(features.flatten(0, 1))
     reader.classifier.cpu().eval()
-    reader.decoder, reader.vocabulary = decoder, vocabulary
+    reader.decoder, reader.vocabulary, reader.condition = decoder, vocabulary, condition
     reader.first_word, reader.max_length = options["first_word"], int(options["max_length"])
     reader.width, reader.length_penalty = int(options["width"]), float(options["length_penalty"])
     reader.no_repeat = int(options.get("no_repeat", 0))
@@ -123,8 +125,17 @@ def fit_generator(
         length,
         seed,
         learn.labels if auxiliary > 0 else None,
+        None if condition is None else condition.tokens(train.indications),
     )
-    selected = FeatureDataset(val_features, val_scores, val.texts, vocabulary, length, seed)
+    selected = FeatureDataset(
+        val_features,
+        val_scores,
+        val.texts,
+        vocabulary,
+        length,
+        seed,
+        indications=None if condition is None else condition.tokens(val.indications),
+    )
     weights = balance_weights(learn, table, options["balance"])
     data = FeatureDataModule(learned, selected, int(options["batch_size"]), weights, seed)
     tokenize = annotation_words if target == "annotation" else report_words
@@ -135,17 +146,55 @@ def fit_generator(
         tokenize,
         float(options.get("scheduled_sampling", 0.0)),
         auxiliary,
+        float(options.get("condition_hidden", 0.0)),
     )
     with quiet_lightning():
         score = train_module(
             module, data, Path(directory), settings, int(options["epochs"]), "val/bleu"
         )
     decoder.cpu().eval()
+    if condition is not None:
+        condition.cpu().eval()
     return reader, score
 
 
+def _new_condition(
+    options: Settings, indications: Sequence[str], decoder: Settings
+) -> Condition | None:
+    """What reads the indications, where the settings ask for it.
+
+    Raises:
+        InputError: unknown name, no training indication, or a decoder that takes the image alone.
+    """
+    name = options.get("condition", "none")
+    if name not in CONDITIONS:
+        raise InputError(
+            f"unknown generator.condition={name}: expected one of {', '.join(CONDITIONS)}"
+        )
+    if name == "none":
+        return None
+    if decoder.get("project") == "pca":
+        raise InputError(
+            "decoder.project=pca makes the image's features the state and knows no indication: "
+            "give generator.condition=none, or decoder.project=linear"
+        )
+    vocabulary = Condition.learn_vocabulary(indications)
+    log.info(
+        "indications of %d of %d training studies, %d tokens",
+        sum(map(bool, indications)),
+        len(indications),
+        len(vocabulary),
+    )
+    dropout = float(decoder.get("dropout", 0.0))
+    return Condition(vocabulary, int(options.get("condition_size", 64)), dropout)
+
+
 def _new_decoder(
-    chosen: Settings, vocabulary: Vocabulary, classifier: StudyClassifier, options: Settings
+    chosen: Settings,
+    vocabulary: Vocabulary,
+    classifier: StudyClassifier,
+    options: Settings,
+    condition: Condition | None,
 ) -> Decoder:
     """The decoder to train: random weights, or those that its settings name.
 
@@ -154,9 +203,8 @@ def _new_decoder(
     """
     arguments = dict(chosen)
     try:
-        decoder = create_decoder(
-            arguments.pop("name"), len(vocabulary), classifier.encoder.num_features, **arguments
-        )
+        size = classifier.encoder.num_features + (0 if condition is None else condition.size)
+        decoder = create_decoder(arguments.pop("name"), len(vocabulary), size, **arguments)
         found = decoder.load_initial(vocabulary)
     except (TypeError, ValueError) as error:
         if isinstance(error, InputError):

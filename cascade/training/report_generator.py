@@ -34,6 +34,7 @@ class TextBatch(NamedTuple):
         - scores: ``(B, K)`` label probabilities, for the first word
         - tokens: ``(B, T)`` BOS ... EOS, padded
         - labels: ``(B, K)`` 1, 0, -1 uncertain, NaN unknown; None where nobody learns them
+        - indications: ``(B, L)`` of ``Condition.tokens``; None where nobody reads them
     """
 
     features: Tensor
@@ -41,6 +42,7 @@ class TextBatch(NamedTuple):
     tokens: Tensor
     references: list[str]
     labels: Tensor | None = None
+    indications: Tensor | None = None
 
 
 class FeatureDataset(Dataset[TextBatch]):
@@ -54,6 +56,7 @@ class FeatureDataset(Dataset[TextBatch]):
         max_length: training targets are cut to so many tokens.
         seed: of the choice among copies.
         labels: ``(N, K)``, for the auxiliary loss.
+        indications: ``(N, L)`` of ``Condition.tokens``.
     """
 
     def __init__(
@@ -65,9 +68,10 @@ class FeatureDataset(Dataset[TextBatch]):
         max_length: int,
         seed: int = 0,
         labels: Tensor | None = None,
+        indications: Tensor | None = None,
     ) -> None:
         """Encode the texts once."""
-        self.labels = labels
+        self.labels, self.indications = labels, indications
         self.features, self.scores, self.texts = features, scores, texts
         self.tokens = [torch.tensor(vocabulary.encode(text, max_length)) for text in texts]
         self.generator = torch.Generator().manual_seed(seed)
@@ -91,6 +95,7 @@ class FeatureDataset(Dataset[TextBatch]):
             pad_sequence([self.tokens[i] for i in indices], batch_first=True, padding_value=PAD),
             [self.texts[i] for i in indices],
             None if self.labels is None else self.labels[chosen],
+            None if self.indications is None else self.indications[chosen],
         )
 
 
@@ -141,6 +146,7 @@ class ReportGeneratorModule(pl.LightningModule):
         tokenize: Any,
         scheduled_sampling: float = 0.0,
         auxiliary: float = 0.0,
+        hidden: float = 0.0,
     ) -> None:
         """Hold the reader.
 
@@ -154,6 +160,7 @@ class ReportGeneratorModule(pl.LightningModule):
                 2015).
             auxiliary: weight of the label loss of a linear layer on the mean state; the layer is
                 not part of the reader.
+            hidden: how often, in training, an indication is hidden, as if the study had none.
         """
         super().__init__()
         if reader.decoder is None:
@@ -161,6 +168,7 @@ class ReportGeneratorModule(pl.LightningModule):
         self.decoder = reader.decoder
         self.optimizer, self.smoothing, self.tokenize = dict(optimizer), smoothing, tokenize
         self.scheduled_sampling, self.auxiliary = scheduled_sampling, auxiliary
+        self.condition, self.hidden = reader.condition, hidden
         self.label_head = (
             nn.Linear(reader.decoder.hidden, len(reader.labels)) if auxiliary > 0 else None
         )
@@ -198,8 +206,18 @@ class ReportGeneratorModule(pl.LightningModule):
         self.decoder.train(was_training)
         return read
 
-    def _loss(self, batch: TextBatch, smoothing: float) -> Tensor:
-        logits, _ = self.decoder(batch.features, batch.tokens[:, :-1])
+    def known(self, batch: TextBatch) -> Tensor:
+        """What the decoder reads of a batch: image features and, where it is asked, indications."""
+        if self.condition is None:
+            return batch.features
+        tokens = batch.indications
+        if tokens is not None and self.training and self.hidden > 0:
+            shown = torch.rand(len(tokens), 1, device=tokens.device) >= self.hidden
+            tokens = tokens * shown  # PAD is 0
+        return self.condition.join(batch.features, tokens)
+
+    def _loss(self, batch: TextBatch, features: Tensor, smoothing: float) -> Tensor:
+        logits, _ = self.decoder(features, batch.tokens[:, :-1])
         return sequence_loss(logits, batch.tokens[:, 1:], PAD, smoothing)
 
     def _label_loss(self, states: Tensor, words: Tensor, labels: Tensor) -> Tensor:
@@ -212,10 +230,11 @@ class ReportGeneratorModule(pl.LightningModule):
     def training_step(self, batch: TextBatch, index: int) -> Tensor:
         """Teacher forcing, and what the settings add to it."""
         targets, words = batch.tokens[:, 1:], batch.tokens[:, :-1]
+        features = self.known(batch)
         probability = self.own_word_probability()
         if probability > 0:
-            words = self.own_words(batch.features, words, probability)
-        taught = self.decoder.teach(batch.features, words)
+            words = self.own_words(features, words, probability)
+        taught = self.decoder.teach(features, words)
         loss = sequence_loss(taught.logits, targets, PAD, self.smoothing)
         extra = self.decoder.extra_loss(taught, targets)
         if extra is not None:
@@ -229,9 +248,11 @@ class ReportGeneratorModule(pl.LightningModule):
 
     def validation_step(self, batch: TextBatch, index: int) -> None:
         """Loss, and greedy drafts from the features alone."""
-        self.log("val/loss", self._loss(batch, 0.0), batch_size=len(batch.tokens), prog_bar=True)
+        features = self.known(batch)
+        loss = self._loss(batch, features, 0.0)
+        self.log("val/loss", loss, batch_size=len(batch.tokens), prog_bar=True)
         reader = self._reader[0]
-        generated = reader.draft(batch.features, batch.scores, width=1)
+        generated = reader.draft(features, batch.scores, width=1)
         vocabulary = reader.vocabulary
         assert vocabulary is not None
         self._drafts += [vocabulary.decode(ids) for ids in generated.tokens]

@@ -381,6 +381,12 @@ def evaluate(cascade, collection, labels, model, *words):
     )
 
 
+def test_indications_for_a_model_that_reads_none(cascade, collection, bundle, tmp_path):
+    (tmp_path / "i.csv").write_text("path,indication\n")
+    refused(annotate(cascade, collection, bundle, "indications=i.csv"), "reads no indication")
+    refused(annotate(cascade, collection, bundle, "indications=no.csv"), "indications=no.csv does")
+
+
 def test_a_bundle_of_other_labels_than_the_table(cascade, make, collection, labels, tmp_path):
     model = make.bundle(tmp_path / "other", diseases=("normal", "nodule"))
     refused(evaluate(cascade, collection, labels, model), "other was trained on other labels")

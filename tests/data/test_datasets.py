@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cascade.data.cache import build_cache
-from cascade.data.datasets import StudyDataset, study_records, target_texts
+from cascade.data.datasets import StudyDataset, StudyRecords, study_records, target_texts
 from cascade.errors import InputError
 from cascade.labels.table import Label, LabelTable
 
@@ -24,6 +24,14 @@ def test_one_view_means_the_frontal(collection, cache):
     assert records.study_ids == ["a", "b"]
     assert records.image_rows == [[cache.rows["a0"]], [cache.rows["b0"]]]
     assert records.texts == ["opacity/left", "normal"]
+
+
+def test_indications_are_as_written_or_empty(collection, cache):
+    collection.studies.loc[[1], "indication"] = ["Chest  pain,\nXXXX."]
+    records = study_records(collection, cache, "train")
+    assert records.indications == ["", "Chest pain, XXXX."]
+    assert records.select([1]).indications == ["Chest pain, XXXX."]
+    assert StudyRecords(["x"], ["p"], [""], [[0]]).indications == [""]
 
 
 def test_two_views_put_the_frontal_first(collection, cache):

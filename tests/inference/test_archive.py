@@ -22,6 +22,7 @@ from cascade.errors import CascadeError, InputError
 from cascade.inference import archive as archive_module
 from cascade.inference import journal as journal_module
 from cascade.inference.archive import annotate_archive
+from cascade.inference.indications import read_indications
 from cascade.inference.prediction import Prediction
 from cascade.inference.privacy import safe_text, short_hash
 from cascade.inference.rows import COLUMNS
@@ -592,3 +593,50 @@ def test_the_output_may_lie_inside_the_source(tmp_path, images):
 )
 def test_safe_text(text, safe):
     assert safe_text(text) == safe
+
+
+class Asked(FakePredictor):
+    """Writes down what it is told of each image."""
+
+    def predict(self, images, indications=None):
+        told = [None] * len(images) if indications is None else indications
+        for text in told:
+            self.told.append(text)
+        return super().predict(images)
+
+
+def test_indications_follow_their_images_and_are_not_written(tmp_path, images):
+    predictor = Asked()
+    predictor.told = []
+    out = tmp_path / "out"
+    paths = sorted(file.name for file in images.iterdir())
+    asked = {paths[0]: "Mrs Smith, cough", paths[-1]: "pain", "elsewhere.png": "fever"}
+    annotate_archive(images, predictor, out, batch_size=2, indications=asked)
+    assert predictor.told == ["Mrs Smith, cough", *[""] * (len(paths) - 2), "pain"]
+    assert not any(b"Smith" in file.read_bytes() for file in out.iterdir())
+    with pytest.raises(InputError, match="another indications"):
+        annotate_archive(images, predictor, out, indications={**asked, paths[0]: "other"})
+    with pytest.raises(InputError, match="another indications"):
+        annotate_archive(images, predictor, out)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"path,text\na,b\n", "has no column indication"),
+        (b"", "has no column path"),
+        (b"path,indication\na,b\na,c\n", "row 3: a path that stands there before"),
+        (b"path,indication\n\xff\xfe,c\n", "cannot be read as a CSV"),
+    ],
+)
+def test_indications_that_are_none(content, message, tmp_path):
+    (tmp_path / "i.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_indications(tmp_path / "i.csv")
+
+
+def test_indications_by_path(tmp_path):
+    (tmp_path / "i.csv").write_text('path,indication\na/b.dcm,"Cough,\n fever"\nc,\n')
+    assert read_indications(tmp_path / "i.csv") == {"a/b.dcm": "Cough, fever", "c": ""}
+    with pytest.raises(InputError, match="cannot be read as a CSV"):
+        read_indications(tmp_path / "absent.csv")

@@ -176,6 +176,35 @@ def test_a_bundle_knows_what_ends_a_sentence(tmp_path):
     assert loaded.read(IMAGES, VIEWS).drafts == reader.read(IMAGES, VIEWS).drafts
 
 
+def test_a_bundle_reads_indications_as_it_was_trained(tmp_path):
+    from cascade.models.condition import Condition
+
+    reader = make()
+    reader.condition = Condition(Condition.learn_vocabulary(["pain", "cough"]), 5)
+    chosen = {"name": "lstm", "embedding": 4, "hidden": 8}
+    reader.decoder = create_decoder(
+        vocab_size=len(reader.vocabulary), num_features=32 + 5, **chosen
+    )
+    reader.eval()
+    options = {"encoder": ENCODER, "decoder": chosen, "image_size": 32, "views": 1}
+    write_bundle(reader, tmp_path / "model", target="annotation", facts={}, **options)
+    assert "(it reads the indication too)" in (tmp_path / "model" / "README.md").read_text()
+    loaded, facts = read_bundle(tmp_path / "model")
+    assert loaded.condition.vocabulary.tokens == reader.condition.vocabulary.tokens
+    asked = ["pain", "", "cough", "unheard of"]
+    before = reader.read(IMAGES, VIEWS, indications=asked)
+    after = loaded.read(IMAGES, VIEWS, indications=asked)
+    assert before.drafts == after.drafts
+    assert torch.equal(before.confidences, after.confidences)
+    words = json.loads((tmp_path / "model" / "indications.json").read_text())
+    assert words["size"] == 5
+    change(tmp_path / "model", "indications.json", other=1)
+    assert bundle_id(tmp_path / "model") != facts["model_id"]
+    (tmp_path / "model" / "indications.json").write_text("{}")
+    with pytest.raises(InputError, match="does not fit together"):
+        read_bundle(tmp_path / "model")
+
+
 def test_a_bundle_sends_nobody_to_a_folder(bundle):
     change(bundle, "config.json", decoder={**DECODER, "folder": "/home/me/gpt2"})
     assert read_bundle(bundle)[0].decoder.hidden == 8

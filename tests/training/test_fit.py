@@ -534,3 +534,36 @@ def test_a_hierarchical_decoder_needs_sentences(tiny, settings, tmp_path):
     reader, score = generate(tmp_path / "2", tiny, chosen)
     assert 0.0 <= score <= 1.0
     assert int(reader.decoder.sentence_ends.sum()) == 1
+
+
+ASKING = {"condition": "indication", "condition_size": 8, "condition_hidden": 0.2}
+
+
+@pytest.mark.parametrize("name", ["gru", "transformer"])
+def test_a_decoder_that_reads_the_indication_from_settings(name, tiny, settings, tmp_path):
+    for records in (tiny.train, tiny.val):
+        records.indications = [("Chest pain", "", "Cough")[i % 3] for i in range(len(records))]
+    tiny.val.indications[0] = "zebra"
+    sizes = {"gru": {"embedding": 8}, "transformer": {"heads": 2}}
+    decoder = {"name": name, "hidden": 16, **sizes[name]}
+    chosen = {**settings, "decoder": decoder, "generator": {**settings["generator"], **ASKING}}
+    reader, _ = generate(tmp_path / "1", tiny, chosen)
+    again, _ = generate(tmp_path / "2", tiny, chosen)
+    assert equal(weights(reader), weights(again))
+    assert not reader.condition.training
+    assert sorted(reader.condition.vocabulary.tokens[5:]) == ["chest", "cough", "pain"]
+    assert reader.condition.missing.abs().sum() > 0  # learnt
+
+
+def test_a_condition_that_cannot_be_is_one_line(tiny, settings, tmp_path):
+    def fit(decoder, **options):
+        chosen = {**settings["generator"], **ASKING, **options}
+        return generate(tmp_path, tiny, {**settings, "generator": chosen, "decoder": decoder})
+
+    gru = {"name": "gru", "embedding": 8, "hidden": 16}
+    with pytest.raises(InputError, match="condition=history: expected one of none, indication"):
+        fit(gru, condition="history")
+    with pytest.raises(InputError, match="no training study has an indication"):
+        fit(gru)
+    with pytest.raises(InputError, match=r"decoder\.project=pca .* knows no indication"):
+        fit({**gru, "project": "pca"})

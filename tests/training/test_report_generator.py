@@ -5,6 +5,7 @@ import torch
 
 from cascade.labels.table import Label
 from cascade.metrics.nlg import annotation_words
+from cascade.models.condition import Condition
 from cascade.models.decoders import create_decoder
 from cascade.models.encoders import create_encoder
 from cascade.models.heads import StudyClassifier
@@ -244,3 +245,53 @@ def test_what_a_decoder_adds_to_the_loss_is_added_in_training_alone():
         module.validation_step(batch, 0)
     assert extra > 0
     assert loss == pytest.approx(logged["val/loss"] + extra, rel=1e-5)
+
+
+def conditioned():
+    whole = reader()
+    whole.condition = Condition(Condition.learn_vocabulary(["pain", "cough"]), 4)
+    whole.decoder = create_decoder("gru", len(VOCABULARY), 36, embedding=4, hidden=8)
+    return whole.eval()
+
+
+def test_the_condition_is_trained_beside_the_decoder():
+    whole = conditioned()
+    module = ReportGeneratorModule(whole, {}, 0.0, annotation_words)
+    module.log = lambda *_, **__: None
+    assert {name.split(".")[0] for name in module.state_dict()} == {"decoder", "condition"}
+    batch = BATCH._replace(indications=whole.condition.tokens(["pain", ""]))
+    logits, _ = module.decoder(whole.join(batch.features, ["pain", ""]), TOKENS[:, :-1])
+    logs = logits.log_softmax(dim=2)
+    picked = [logs[0, 0, 4], logs[0, 1, 5], logs[0, 2, EOS], logs[1, 0, 6], logs[1, 1, EOS]]
+    loss = module.training_step(batch, 0)
+    assert loss.item() == pytest.approx(-torch.stack(picked).mean().item(), rel=1e-5)
+    loss.backward()
+    assert whole.condition.embedding.weight.grad.abs().sum() > 0
+    assert whole.condition.missing.grad.abs().sum() > 0
+    module.validation_step(batch, 0)
+
+
+def test_indications_are_hidden_in_training_alone():
+    whole = conditioned()
+    module = ReportGeneratorModule(whole, {}, 0.0, annotation_words, hidden=1.0)
+    batch = BATCH._replace(indications=whole.condition.tokens(["pain", "cough"]))
+    plain = whole.join(batch.features)
+    module.eval()
+    assert not torch.equal(module.known(batch), plain)
+    module.train()
+    assert torch.equal(module.known(batch), plain)
+    module.hidden = 0.5
+    torch.manual_seed(0)
+    many = batch._replace(
+        features=torch.zeros(1000, 32), indications=whole.condition.tokens(["pain"] * 1000)
+    )
+    whole.condition.missing.data.fill_(9.0)
+    share = (module.known(many)[:, 35] == 9).float().mean().item()
+    assert share == pytest.approx(0.5, abs=0.06)
+
+
+def test_indications_come_with_their_studies():
+    data = dataset()
+    data.indications = torch.tensor([[4, 5], [6, 0], [0, 0]])
+    assert data.__getitems__([2, 0]).indications.tolist() == [[0, 0], [4, 5]]
+    assert dataset()[0].indications is None

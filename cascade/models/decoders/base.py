@@ -54,8 +54,16 @@ class Decoder(nn.Module):
         self.register_buffer("feature_scale", torch.ones(num_features))
 
     def set_feature_statistics(self, features: Tensor) -> None:
-        """Standardise by the mean and deviation of training features."""
+        """Standardise by the mean and deviation of training features.
+
+        Channels that the decoder has beyond those of ``features`` (of a condition) stay as they
+        are.
+        """
         raise NotImplementedError
+
+    def _standardise_by(self, mean: Tensor, scale: Tensor) -> None:
+        self.feature_mean.zero_()[: len(mean)] = mean.to(self.feature_mean)
+        self.feature_scale.fill_(1.0)[: len(scale)] = scale.to(self.feature_scale).clamp_min(1e-3)
 
     def normalise(self, features: Tensor) -> Tensor:
         """Standardised features, rows first; done once for an image, before ``start``."""
@@ -108,6 +116,28 @@ class Decoder(nn.Module):
         return {}
 
 
+class PooledDecoder(Decoder):
+    """A decoder of pooled features, ``(B, D)``.
+
+    Args:
+        num_features: ``D``.
+        dropout: on the features too.
+    """
+
+    def __init__(self, num_features: int, dropout: float) -> None:
+        """No feature statistics yet."""
+        super().__init__(num_features)
+        self.dropout = nn.Dropout(dropout)
+
+    def set_feature_statistics(self, features: Tensor) -> None:
+        """Standardise by the mean and deviation of training features ``(N, D)``."""
+        self._standardise_by(features.mean(dim=0), features.std(dim=0, correction=0))
+
+    def normalise(self, features: Tensor) -> Tensor:
+        """Standardised features; done once for an image, before ``start``."""
+        return self.dropout((features - self.feature_mean) / self.feature_scale)
+
+
 class MapDecoder(Decoder):
     """A decoder that looks at the places of a feature map.
 
@@ -133,7 +163,8 @@ class MapDecoder(Decoder):
     def set_feature_statistics(self, features: Tensor) -> None:
         """Standardise by the mean and deviation over all places of training features."""
         count = 0
-        total = torch.zeros(len(self.feature_mean), dtype=torch.float64)
+        channels = features.shape[2 if features.dim() == 5 else 1]
+        total = torch.zeros(channels, dtype=torch.float64)
         squares, centre = torch.zeros_like(total), torch.zeros_like(total)
         for part in features.split(64):  # half precision must not be blown up at once
             places = _places(part).flatten(0, 1).double()
@@ -145,8 +176,7 @@ class MapDecoder(Decoder):
             squares += (places - centre).square().sum(dim=0)
         shift = total / max(count, 1)
         deviation = (squares / max(count, 1) - shift.square()).clamp_min(0).sqrt()
-        self.feature_mean.copy_(centre + shift)
-        self.feature_scale.copy_(deviation.clamp_min(1e-3))
+        self._standardise_by(centre + shift, deviation)
 
     def normalise(self, features: Tensor) -> Tensor:
         """Standardised places, each with where it is and whether there is anything."""

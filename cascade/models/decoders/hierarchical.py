@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 
-from cascade.models.decoders.base import Decoder, State, Taught
+from cascade.models.decoders.base import PooledDecoder, State, Taught
 from cascade.text.tokens import SEPARATOR
 from cascade.text.vocabulary import BOS, EOS, PAD, SPECIAL_TOKENS, Vocabulary
 
@@ -20,7 +20,7 @@ SENTENCE_ENDS = (".", "!", "?")
 """Of reports; in an annotation a term is a sentence, and ``;`` stands between terms."""
 
 
-class HierarchicalLstmDecoder(Decoder):
+class HierarchicalLstmDecoder(PooledDecoder):
     """Topic by topic from the pooled feature, word by word from the topic.
 
     Its state is ``(image, s_h, s_c, h, c)``: what the sentence LSTM reads of the image ``(B, S)``,
@@ -60,7 +60,7 @@ class HierarchicalLstmDecoder(Decoder):
         feedback: bool = False,
     ) -> None:
         """Random weights, no feature statistics yet, and no token that ends a sentence."""
-        super().__init__(num_features)
+        super().__init__(num_features, dropout)
         self.hidden, self.layers, self.sentence, self.feedback = hidden, layers, sentence, feedback
         self.register_buffer("sentence_ends", torch.zeros(vocab_size, dtype=torch.bool))
         self.embedding = nn.Embedding(vocab_size, embedding, padding_idx=PAD)
@@ -71,7 +71,6 @@ class HierarchicalLstmDecoder(Decoder):
         )
         self.stop = nn.Linear(sentence, 1)
         self.words = nn.LSTM(embedding, hidden, layers, dropout=dropout if layers > 1 else 0.0)
-        self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, vocab_size)
         for network, size in ((self.sentences, sentence), (self.words, hidden)):
             for name, bias in network.named_parameters():
@@ -94,15 +93,6 @@ class HierarchicalLstmDecoder(Decoder):
             )
         self.sentence_ends.copy_(torch.tensor(found))
         return f"{sum(found)} of {len(vocabulary)} tokens end a sentence"
-
-    def set_feature_statistics(self, features: Tensor) -> None:
-        """Standardise by the mean and deviation of training features ``(N, D)``."""
-        self.feature_mean.copy_(features.mean(dim=0))
-        self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-3))
-
-    def normalise(self, features: Tensor) -> Tensor:
-        """Standardised features; done once for an image, before ``start``."""
-        return self.dropout((features - self.feature_mean) / self.feature_scale)
 
     def start(self, normalised: Tensor) -> State:
         """The state before the first sentence: zeros, and what is read of the image."""

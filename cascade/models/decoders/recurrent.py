@@ -12,14 +12,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cascade.models.decoders.base import Decoder, State, Taught
+from cascade.models.decoders.base import PooledDecoder, State, Taught
 from cascade.text.vocabulary import PAD
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 PROJECTIONS = ("linear", "pca")
 
 
-class RecurrentDecoder(Decoder):
+class RecurrentDecoder(PooledDecoder):
     """Word by word from an image's pooled features.
 
     Its state is one tensor ``(L, B, H)`` each: (h, c) of an LSTM, (h,) of a GRU.
@@ -63,7 +63,7 @@ class RecurrentDecoder(Decoder):
         project: str = "linear",
     ) -> None:
         """Random weights, no feature statistics yet."""
-        super().__init__(num_features)
+        super().__init__(num_features, dropout)
         if cell not in CELLS:
             raise ValueError(f"unknown decoder cell {cell!r}, expected one of {sorted(CELLS)}")
         if project not in PROJECTIONS:
@@ -82,7 +82,6 @@ class RecurrentDecoder(Decoder):
         self.rnn = CELLS[cell](
             inputs, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0
         )
-        self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, vocab_size)
         if cell == "lstm":
             self._open_forget_gates()
@@ -95,9 +94,8 @@ class RecurrentDecoder(Decoder):
                 bias.data[self.hidden : 2 * self.hidden] = 0.0
 
     def set_feature_statistics(self, features: Tensor) -> None:
-        """Standardise by the mean and deviation of training features ``(N, D)``."""
-        self.feature_mean.copy_(features.mean(dim=0))
-        self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-3))
+        """Standardise by training features ``(N, D)``, and find their axes where asked to."""
+        super().set_feature_statistics(features)
         count = len(self.feature_mean)
         if self.project == "pca" and count > self.hidden:
             from sklearn.decomposition import PCA
@@ -107,10 +105,6 @@ class RecurrentDecoder(Decoder):
             found = PCA(kept, svd_solver="full").fit(standard.numpy()).components_
             self.axes.zero_()
             self.axes[:, :kept] = torch.from_numpy(found.T)
-
-    def normalise(self, features: Tensor) -> Tensor:
-        """Standardised features; done once for an image, before ``start``."""
-        return self.dropout((features - self.feature_mean) / self.feature_scale)
 
     def start(self, normalised: Tensor) -> State:
         """The first state, ``(L, B, H)`` each."""
