@@ -196,6 +196,10 @@ def attempt(
     sweep = None
     try:
         if not alone and is_sweep(command, rest):
+            if "RANK" in os.environ and os.environ.get("WORLD_SIZE") != "1":
+                raise InputError(
+                    "torchrun starts one run: take -m away, or torchrun (launcher=...)"
+                )
             sweep, rest = plan(command, rest)
         if sweep is not None and sweep.search is not None:
             run_search(sweep)
@@ -211,6 +215,10 @@ def attempt(
         return 1, []
     except Exception as error:
         jobs.append(("", from_launcher(error)))
+    finally:
+        together = sys.modules.get("cascade.training.together")
+        if together is not None:  # the processes that trained along
+            together.dismiss()
     failures = [error for _, error in jobs if error is not None]
     if failures and debug:
         raise failures[0]
@@ -284,5 +292,11 @@ def _run_hydra(
 
 
 def main() -> None:
-    """Entry point of the ``cascade`` command."""
+    """Entry point of the ``cascade`` command; under ``torchrun`` the first process leads."""
+    if "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
+        from cascade.training import together
+
+        if os.environ["RANK"] != "0":
+            sys.exit(together.follow())
+        together.join()
     sys.exit(dispatch(sys.argv[1:]))

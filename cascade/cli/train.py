@@ -53,7 +53,9 @@ def run(config: DictConfig) -> None:
     from cascade.data.splits import take_training_share
     from cascade.labels.table import read_label_table
     from cascade.pipeline.stages import open_context, train_classifier, train_generator
+    from cascade.training.together import check_processes
 
+    check_processes(settings)
     out = output_directory()
     table = read_label_table(existing(settings, "label_table"))
     context = open_context(settings, collection)

@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 PREPROCESSING_VERSION = 1
 CORES = "CASCADE_CORES"
-"""Environment variable: a job of a parallel sweep decodes in no more processes than this."""
+"""Environment variable: a job of a parallel sweep reads images in no more processes than this."""
 
 
 @dataclasses.dataclass
@@ -48,10 +49,20 @@ class ImageCache:
     rows: dict[str, int]
     failures: dict[str, str]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process maps the same file; the pixels are not sent to it."""
+        if isinstance(self.pixels, np.memmap) and self.pixels.filename is not None:
+            return _reopen, (str(self.pixels.filename), self.rows, self.failures)
+        return ImageCache, (self.pixels, self.rows, self.failures)
+
     @property
     def size(self) -> int:
         """Side of the square images in pixels."""
         return int(self.pixels.shape[-1])
+
+
+def _reopen(path: str, rows: dict[str, int], failures: dict[str, str]) -> ImageCache:
+    return ImageCache(np.load(path, mmap_mode="r"), rows, failures)
 
 
 def to_uint8(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -126,7 +137,7 @@ def build_cache(
         with explain_write_errors(target), locked(lock, _say_waiting):
             if not (target / "index.json").is_file():  # nobody built it while we waited
                 with atomic_directory(target) as partial:
-                    _write(partial, tasks, ids, size, _within(workers), progress)
+                    _write(partial, tasks, ids, size, workers_within(workers), progress)
     index = read_json(target / "index.json")
     pixels = np.load(target / "images.npy", mmap_mode="r")
     return ImageCache(
@@ -138,8 +149,8 @@ def _say_waiting() -> None:
     log.info("another run decodes the same images: waiting for it")
 
 
-def _within(workers: int) -> int:
-    """Processes that decode, within what a sweep gives this job."""
+def workers_within(workers: int) -> int:
+    """So many processes, or the fewer that a sweep gives this job; 0 is none beside this one."""
     return min(workers, int(os.environ.get(CORES, workers)))
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import (
-    DataLoader,
-    RandomSampler,
-    Sampler,
-    SequentialSampler,
-    WeightedRandomSampler,
-)
+from torch.utils.data import DataLoader, RandomSampler, Sampler, WeightedRandomSampler
 
+from cascade.data.cache import workers_within
 from cascade.data.datasets import Batch, StudyDataset, pass_batch
 from cascade.data.transforms import Augment, to_unit
+from cascade.errors import InputError
 
 BALANCES = ("none", "labels", "normal")
+Draws = RandomSampler | WeightedRandomSampler | list[int]
 
 
 def sampling_weights(labels: np.ndarray, balance: str, normal: int | None = None) -> np.ndarray:
@@ -58,12 +60,109 @@ def epoch_seed(seed: int, trainer: pl.Trainer | None) -> int:
     return seed * 1_000_003 + (trainer.current_epoch if trainer is not None else 0)
 
 
-def training_sampler(count: int, weights: np.ndarray | None, seed: int) -> Sampler[int]:
+def training_sampler(count: int, weights: np.ndarray | None, seed: int) -> Draws:
     """Shuffled, or drawn with replacement by weight ``(count,)``."""
     generator = torch.Generator().manual_seed(seed)
     if weights is None:
         return RandomSampler(range(count), generator=generator)
     return WeightedRandomSampler(weights.tolist(), count, generator=generator)
+
+
+class Share(NamedTuple):
+    """Which part of each batch a process takes: ``rank`` of ``world``, as DDP counts them."""
+
+    rank: int = 0
+    world: int = 1
+
+    @staticmethod
+    def of(trainer: pl.Trainer | None) -> Share:
+        """This process's."""
+        return Share() if trainer is None else Share(trainer.global_rank, trainer.world_size)
+
+    def seed(self, seed: int) -> int:
+        """A seed of this process's own; the given one in the first."""
+        return seed + 7_919 * self.rank
+
+
+class TrainingBatches(Sampler[list[int]]):
+    """The batches of an epoch, of each of which a process takes its part.
+
+    Each batch as a whole is that of one process alone, so several take the same steps. Of a last
+    batch that they cannot share evenly, fewer studies than there are processes are left out.
+
+    >>> draws = [5, 3, 1, 0, 2, 4, 6]
+    >>> list(TrainingBatches(draws, 4, False)), list(TrainingBatches(draws, 4, True))
+    ([[5, 3, 1, 0], [2, 4, 6]], [[5, 3, 1, 0]])
+    >>> [list(TrainingBatches(draws, 4, False, Share(rank, 2))) for rank in (0, 1)]
+    [[[5, 1], [2]], [[3, 0], [4]]]
+    """
+
+    def __init__(
+        self, draws: Draws, size: int, drop_last: bool, share: Share | None = None
+    ) -> None:
+        """Take the draws of the epoch, the same in all processes.
+
+        Args:
+            draws: the studies in the order of the epoch.
+            size: studies of a batch of all processes together.
+            drop_last: leave the last batch out where it is smaller.
+            share: this process's.
+
+        Raises:
+            InputError: the processes cannot share a batch evenly.
+        """
+        self.draws, self.size, self.drop_last, self.share = draws, size, drop_last, share or Share()
+        if size % self.share.world:
+            raise InputError(f"batch_size={size}: no multiple of {self.share.world} processes")
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        count, (_, world) = len(self.draws), self.share
+        rest = count % self.size
+        return count // self.size + (not self.drop_last and rest >= world)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """This process's part of each."""
+        rank, world = self.share
+        batch: list[int] = []
+        for draw in self.draws:
+            batch.append(draw)
+            if len(batch) == self.size:
+                yield batch[rank::world]
+                batch = []
+        even = len(batch) // world * world
+        if even and not self.drop_last:
+            yield batch[:even][rank::world]
+
+
+def validation_batches(count: int, size: int, share: Share) -> list[list[int]]:
+    """Every study in one process's batches and in one only; as many batches in each process.
+
+    DDP joins its processes at each batch, so one that had fewer would leave the others waiting; the
+    usual remedy, to repeat studies, would count them twice.
+
+    >>> [validation_batches(7, 2, Share(rank, 2)) for rank in (0, 1)]
+    [[[0, 2], [4, 6]], [[1, 3], [5]]]
+    >>> validation_batches(5, 2, Share())
+    [[0, 1], [2, 3], [4]]
+
+    Args:
+        count: studies.
+        size: most of a batch of one process, about.
+        share: this process's.
+
+    Raises:
+        InputError: fewer studies than processes.
+    """
+    rank, world = share
+    if count < world:
+        raise InputError(f"{count} validation studies are too few for {world} processes")
+    own = range(rank, count, world)
+    if world == 1:
+        return [list(own[start : start + size]) for start in range(0, count, size)]
+    batches = min(math.ceil(math.ceil(count / world) / size), count // world)
+    cuts = [len(own) * index // batches for index in range(batches + 1)]
+    return [list(own[low:high]) for low, high in itertools.pairwise(cuts)]
 
 
 class StudyDataModule(pl.LightningDataModule):
@@ -85,28 +184,30 @@ class StudyDataModule(pl.LightningDataModule):
         self.batch_size, self.workers = batch_size, workers
         self.weights, self.augment, self.seed = weights, augment, seed
 
-    def _loader(self, dataset: StudyDataset, sampler: Sampler[int], drop_last: bool) -> DataLoader:
+    def _loader(self, dataset: StudyDataset, batches: Iterable[list[int]]) -> DataLoader:
+        workers = workers_within(self.workers)
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            drop_last=drop_last,
-            num_workers=self.workers,
+            batch_sampler=batches,
+            num_workers=workers,
             collate_fn=pass_batch,
-            persistent_workers=self.workers > 0,
+            persistent_workers=workers > 0,
         )
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled, or drawn by weight, from the seed and the epoch."""
-        seed = epoch_seed(self.seed, self.trainer)
+        seed, share = epoch_seed(self.seed, self.trainer), Share.of(self.trainer)
         if self.augment is not None:
-            self.augment.generator.manual_seed(seed + 1)
-        sampler = training_sampler(len(self.train), self.weights, seed)
-        return self._loader(self.train, sampler, drop_last=len(self.train) >= 2 * self.batch_size)
+            self.augment.generator.manual_seed(share.seed(seed + 1))
+        draws = training_sampler(len(self.train), self.weights, seed)
+        drop_last = len(self.train) >= 2 * self.batch_size
+        return self._loader(self.train, TrainingBatches(draws, self.batch_size, drop_last, share))
 
     def val_dataloader(self) -> DataLoader:
-        """In order, every study once."""
-        return self._loader(self.val, SequentialSampler(self.val), drop_last=False)
+        """Every study once."""
+        share = Share.of(self.trainer)
+        size = self.batch_size // share.world
+        return self._loader(self.val, validation_batches(len(self.val), size, share))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Floats in [0, 1]; augmented while training."""

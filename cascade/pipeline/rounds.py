@@ -28,6 +28,7 @@ from cascade.pipeline.stages import (
     train_classifier,
     train_generator,
 )
+from cascade.training.together import check_processes
 
 Settings = Mapping[str, Any]
 
@@ -57,6 +58,7 @@ def run_cascade(settings: Settings, out: str | Path, shared: Path | None = None)
     if rounds < 1:
         raise InputError(f"rounds={rounds}: at least one round is needed")
     _check_relabelling(settings, rounds)
+    check_processes(settings)
     claim_run(out, settings)
     if not settings.get("collection") and not (out / "collection").is_dir():
         if shared is None:

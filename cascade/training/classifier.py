@@ -15,6 +15,7 @@ from cascade.metrics.classification import auroc, macro
 from cascade.models.heads import StudyClassifier, disease_probabilities, probabilities
 from cascade.models.losses import label_loss
 from cascade.training.optimizers import create_optimizer, layer_groups
+from cascade.training.together import EPOCH, StudyMean, gather
 
 
 class ClassifierModule(pl.LightningModule):
@@ -44,6 +45,7 @@ class ClassifierModule(pl.LightningModule):
         self.save_hyperparameters(ignore=["network"])
         self.network, self.exclusive, self.owners = network, exclusive, owners
         self.optimizer = dict(optimizer)
+        self._losses = StudyMean()
         self._scores: list[Tensor] = []
         self._truth: list[Tensor] = []
 
@@ -59,14 +61,14 @@ class ClassifierModule(pl.LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The label loss of a batch."""
         loss = self._loss(self.network(batch.images, batch.views), batch.labels)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.study_ids))
+        self.log("train/loss", loss, batch_size=len(batch.study_ids), **EPOCH)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Collect scores."""
         logits = self.network(batch.images, batch.views)
         loss = self._loss(logits, batch.labels)
-        self.log("val/loss", loss, batch_size=len(batch.study_ids), prog_bar=True)
+        self._losses.add(loss, len(batch.study_ids))
         self._scores.append(probabilities(logits.float(), self.exclusive).cpu())
         self._truth.append(batch.labels.cpu())
 
@@ -75,8 +77,11 @@ class ClassifierModule(pl.LightningModule):
         if not self._scores:
             return
         count = max(self.owners) + 1
-        scores = disease_probabilities(torch.cat(self._scores), self.owners, count, self.exclusive)
-        truth = disease_truth(torch.cat(self._truth), self.owners, count)
+        self.log("val/loss", self._losses.take(), prog_bar=True)
+        parts = gather((torch.cat(self._scores), torch.cat(self._truth)))
+        found, known = (torch.cat(part) for part in zip(*parts, strict=True))
+        scores = disease_probabilities(found, self.owners, count, self.exclusive)
+        truth = disease_truth(known, self.owners, count)
         self._scores.clear()
         self._truth.clear()
         if not bool(scores.isfinite().all()):  # diverged: no score, so the epoch is never the best

@@ -23,6 +23,7 @@ from cascade.models.reader import Reader
 from cascade.models.suitability import Suitability
 from cascade.training.callbacks import GradualUnfreezing
 from cascade.training.classifier import ClassifierModule
+from cascade.training.together import jointly
 from cascade.training.trainer import quiet_lightning, seed_everything, train_module
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def create_classifier(
         raise InputError(str(error)) from error
 
 
+@jointly
 def fit_classifier(
     directory: str | Path,
     train: StudyRecords,

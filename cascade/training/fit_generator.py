@@ -29,6 +29,7 @@ from cascade.training.report_generator import (
     FeatureDataset,
     ReportGeneratorModule,
 )
+from cascade.training.together import jointly
 from cascade.training.trainer import quiet_lightning, seed_everything, train_module, wants_gpu
 from cascade.training.vocabulary import build_vocabulary, log_coverage
 
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 Settings = Mapping[str, Any]
 
 
+@jointly
 def fit_generator(
     directory: str | Path,
     reader: Reader,

@@ -17,13 +17,20 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from cascade.data.datamodule import epoch_seed, training_sampler
+from cascade.data.datamodule import (
+    Share,
+    TrainingBatches,
+    epoch_seed,
+    training_sampler,
+    validation_batches,
+)
 from cascade.metrics.nlg import corpus_bleu, exact_matches
 from cascade.models.generation import NEVER
 from cascade.models.losses import label_loss, sequence_loss
 from cascade.models.reader import Reader
 from cascade.text.vocabulary import BOS, EOS, PAD, Vocabulary
 from cascade.training.optimizers import create_optimizer
+from cascade.training.together import EPOCH, StudyMean, gather
 
 
 class TextBatch(NamedTuple):
@@ -121,14 +128,17 @@ class FeatureDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled, or drawn by weight, from the seed and the epoch."""
-        seed = epoch_seed(self.seed, self.trainer)
-        self.train.generator.manual_seed(seed + 1)
-        sampler = training_sampler(len(self.train), self.weights, seed)
-        return DataLoader(self.train, batch_size=self.batch_size, sampler=sampler, collate_fn=_pass)
+        seed, share = epoch_seed(self.seed, self.trainer), Share.of(self.trainer)
+        self.train.generator.manual_seed(share.seed(seed + 1))
+        draws = training_sampler(len(self.train), self.weights, seed)
+        batches = TrainingBatches(draws, self.batch_size, False, share)
+        return DataLoader(self.train, batch_sampler=batches, collate_fn=_pass)
 
     def val_dataloader(self) -> DataLoader:
-        """In order, every study once."""
-        return DataLoader(self.val, batch_size=4 * self.batch_size, collate_fn=_pass)
+        """Every study once."""
+        share = Share.of(self.trainer)
+        batches = validation_batches(len(self.val), 4 * self.batch_size // share.world, share)
+        return DataLoader(self.val, batch_sampler=batches, collate_fn=_pass)
 
 
 class ReportGeneratorModule(pl.LightningModule):
@@ -173,6 +183,7 @@ class ReportGeneratorModule(pl.LightningModule):
             nn.Linear(reader.decoder.hidden, len(reader.labels)) if auxiliary > 0 else None
         )
         self._reader = [reader]  # in a list: its CNN is not part of this module or its checkpoints
+        self._losses = StudyMean()
         self._drafts: list[str] = []
         self._references: list[str] = []
 
@@ -241,16 +252,15 @@ class ReportGeneratorModule(pl.LightningModule):
             loss = loss + extra
         if self.label_head is not None and batch.labels is not None:
             named = self._label_loss(taught.states, batch.tokens[:, :-1], batch.labels)
-            self.log("train/labels", named, on_step=False, on_epoch=True, batch_size=len(words))
+            self.log("train/labels", named, batch_size=len(words), **EPOCH)
             loss = loss + self.auxiliary * named
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.tokens))
+        self.log("train/loss", loss, batch_size=len(batch.tokens), **EPOCH)
         return loss
 
     def validation_step(self, batch: TextBatch, index: int) -> None:
         """Loss, and greedy drafts from the features alone."""
         features = self.known(batch)
-        loss = self._loss(batch, features, 0.0)
-        self.log("val/loss", loss, batch_size=len(batch.tokens), prog_bar=True)
+        self._losses.add(self._loss(batch, features, 0.0), len(batch.tokens))
         reader = self._reader[0]
         generated = reader.draft(features, batch.scores, width=1)
         vocabulary = reader.vocabulary
@@ -262,8 +272,12 @@ class ReportGeneratorModule(pl.LightningModule):
         """Scores of the drafts."""
         if not self._drafts:
             return
-        bleu = corpus_bleu(self._drafts, self._references, self.tokenize)
-        exact = exact_matches(self._drafts, self._references, self.tokenize)
+        self.log("val/loss", self._losses.take(), prog_bar=True)
+        parts = gather((self._drafts, self._references))
+        drafts = [draft for part, _ in parts for draft in part]
+        references = [reference for _, part in parts for reference in part]
+        bleu = corpus_bleu(drafts, references, self.tokenize)
+        exact = exact_matches(drafts, references, self.tokenize)
         self.log("val/bleu", float(np.mean(bleu)), prog_bar=True)
         self.log("val/exact", float(np.mean(exact)))
         self._drafts.clear()

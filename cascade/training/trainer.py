@@ -17,11 +17,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from torch import nn
 
 from cascade.errors import CascadeError
-from cascade.training.callbacks import MetricsFile
+from cascade.training.callbacks import EpochDraws, GradualUnfreezing, MetricsFile, Pace
+from cascade.training.together import count_processes, trainer_settings
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
+        # What the processes gathered is the same in each: no mean of it is needed.
+        warnings.filterwarnings("ignore", message=".*recommended to use .*sync_dist.*")
         # Frozen stages stay in evaluation mode on purpose (``Encoder.train``).
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
         try:
@@ -66,48 +69,33 @@ def train_module(
 ) -> float:
     """Run Lightning, resume where a checkpoint lies, load the best epoch; returns its score."""
     checkpoints = directory / "checkpoints"
-    keep = ModelCheckpoint(
-        dirpath=checkpoints,
-        filename="best",
-        monitor=monitor,
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    extra: list[Callback] = [
-        instantiate(callback) for callback in (settings.get("callbacks") or {}).values() if callback
-    ]
-    logger = settings.get("logger")
-    trainer: pl.Trainer = instantiate(
-        dict(settings["trainer"]),
-        max_epochs=epochs,
-        default_root_dir=str(directory),
-        callbacks=[*extra, *callbacks, MetricsFile(directory / "metrics.csv"), keep],
-        logger=instantiate(logger, save_dir=str(directory)) if logger else False,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        reload_dataloaders_every_n_epochs=1,
-    )
-    last = checkpoints / "last.ckpt"
-    resume = str(last) if last.is_file() else None
-    if resume is not None:
-        log.info("resuming %s from its last finished epoch", directory.name)
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    except SystemExit as stop:  # Lightning leaves the program at Ctrl-C, deaf to the next one
-        if not isinstance(stop.__context__, KeyboardInterrupt):
-            raise
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from None
-    best = checkpoints / "best.ckpt"
-    score = keep.best_model_score
-    if not best.is_file() or score is None or not math.isfinite(float(score)):
-        raise CascadeError(
-            f"training gave no usable epoch ({monitor} undefined): lower the learning rate, or "
-            f"look at {directory / 'metrics.csv'}"
+    last, best = checkpoints / "last.ckpt", checkpoints / "best.ckpt"
+    pace = Pace()
+    if not (last.is_file() and _stopped_early(last)):
+        trainer = create_trainer(
+            settings,
+            directory,
+            monitor,
+            [*callbacks, EpochDraws(int(settings["seed"])), MetricsFile(directory / "metrics.csv")],
+            [pace, *_keep(checkpoints, monitor)],
+            max_epochs=epochs,
         )
-    state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+        if last.is_file():
+            log.info("resuming %s from its last finished epoch", directory.name)
+        with _interruptible():
+            trainer.fit(
+                module,
+                datamodule=data,
+                ckpt_path=last if last.is_file() else None,
+                weights_only=True,
+            )
+    if not best.is_file():
+        raise CascadeError(_unusable(monitor, directory))
+    checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+    score = _best_score(checkpoint, monitor)
+    if not math.isfinite(score):
+        raise CascadeError(_unusable(monitor, directory))
+    state = checkpoint["state_dict"]
     broken = [name for name, value in state.items() if not bool(value.isfinite().all())]
     if broken:  # a score may look well over numbers that are none: drafts of NaN have a BLEU of 0
         raise CascadeError(
@@ -115,7 +103,109 @@ def train_module(
             f"{directory / 'metrics.csv'}"
         )
     module.load_state_dict(state)
-    return float(score)
+    done = torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1
+    told = pace.summary(done, checkpoint["epoch"], monitor, score, _device_name(settings))
+    log.info("%s: %s", directory.name, told)
+    return score
+
+
+def create_trainer(
+    settings: Settings,
+    directory: Path,
+    monitor: str,
+    first: Sequence[Callback] = (),
+    last: Sequence[Callback] = (),
+    **arguments: Any,
+) -> pl.Trainer:
+    """Lightning's Trainer as the settings have it.
+
+    Args:
+        settings: ``trainer``, ``callbacks``, ``logger``.
+        directory: of the run.
+        monitor: what the settings' ``monitor: auto`` stands for.
+        first: callbacks that come before those of the settings.
+        last: callbacks that come after them.
+        **arguments: more of the Trainer's.
+    """
+    given = [dict(one) for one in (settings.get("callbacks") or {}).values() if one]
+    for one in given:
+        if one.get("monitor") == "auto":
+            one["monitor"] = monitor
+    chosen: list[Callback] = [instantiate(one) for one in given]
+    logger = settings.get("logger")
+    if logger:
+        chosen.append(LearningRateMonitor("step"))
+    trainer = trainer_settings(settings)
+    if trainer.get("strategy") == "ddp" and any(
+        isinstance(one, GradualUnfreezing) for one in first
+    ):
+        trainer["strategy"] = "ddp_find_unused_parameters_true"  # closed stages have no gradient
+    made: pl.Trainer = instantiate(
+        trainer,
+        default_root_dir=str(directory),
+        callbacks=[*first, *chosen, *last],
+        logger=instantiate(logger, save_dir=str(directory)) if logger else False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,  # the data modules share their batches out themselves
+        **arguments,
+    )
+    return made
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:  # Lightning leaves the program at Ctrl-C, deaf to the next one
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+
+
+def _keep(checkpoints: Path, monitor: str) -> list[Callback]:
+    """Two files, ``best.ckpt`` and ``last.ckpt``, the second after every epoch.
+
+    Lightning's own ``save_last`` writes only when the epoch is the best so far.
+    """
+    kept: dict[str, Any] = {"dirpath": checkpoints, "enable_version_counter": False}
+    best = ModelCheckpoint(filename="best", monitor=monitor, mode="max", **kept)
+    return [best, ModelCheckpoint(filename="last", every_n_epochs=1, **kept)]
+
+
+def _states(checkpoint: Mapping[str, Any], callback: str) -> list[Any]:
+    """What a checkpoint holds of callbacks of one kind."""
+    found = checkpoint["callbacks"].items()
+    return [state for key, state in found if key.startswith(callback)]
+
+
+def _stopped_early(last: Path) -> bool:
+    """Whether a fit had ended before its last epoch: one more epoch would be one too many."""
+    checkpoint = torch.load(last, map_location="cpu", weights_only=True)
+    return any(state["stopped_epoch"] > 0 for state in _states(checkpoint, "EarlyStopping"))
+
+
+def _best_score(checkpoint: Mapping[str, Any], monitor: str) -> float:
+    states = _states(checkpoint, "ModelCheckpoint")
+    scores = [state["best_model_score"] for state in states if state["monitor"] == monitor]
+    return float(scores[0]) if scores and scores[0] is not None else math.nan
+
+
+def _unusable(monitor: str, directory: Path) -> str:
+    return (
+        f"training gave no usable epoch ({monitor} undefined): lower the learning rate, or "
+        f"look at {directory / 'metrics.csv'}"
+    )
+
+
+def _device_name(settings: Settings) -> str:
+    count = count_processes(settings)
+    gpu = torch.cuda.is_available() and wants_gpu(settings)
+    name = torch.cuda.get_device_name() if gpu else "the CPU"
+    return name if count == 1 else f"{count} processes of {name}"
 
 
 def wants_gpu(settings: Settings) -> bool:

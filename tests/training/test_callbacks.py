@@ -17,6 +17,7 @@ def epoch(metrics, number, **values):
         current_epoch=number,
         global_step=10 * (number + 1),
         is_global_zero=True,
+        optimizers=[SimpleNamespace(param_groups=[{"lr": 0.25}, {"lr": 0.5}])],
         callback_metrics={key: torch.tensor(value) for key, value in values.items()},
     )
     metrics.on_train_epoch_start(trainer, None)
@@ -37,7 +38,7 @@ def test_one_row_an_epoch(tmp_path):
     first, second = read(tmp_path / "metrics.csv")
     assert (first["epoch"], first["step"], first["loss"], first["bleu"]) == ("0", "10", "0.5", "")
     assert (second["epoch"], second["step"], second["bleu"]) == ("1", "20", "1.0")
-    assert float(second["seconds"]) >= 0
+    assert (float(second["seconds"]) >= 0, second["lr"]) == (True, "0.5")
 
 
 def test_rows_survive_a_state_dict_and_the_epoch_that_is_done_again(tmp_path):

@@ -1,6 +1,9 @@
 import csv
 import json
+import pickle
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from cascade.training.classifier import ClassifierModule
 from cascade.training.features import extract_features
 from cascade.training.fit_classifier import create_classifier, fit_classifier
 from cascade.training.fit_generator import fit_generator
+from cascade.training.report_generator import ReportGeneratorModule
 
 
 def classify(directory, tiny, settings, **kwargs):
@@ -177,29 +181,43 @@ def kill_at(monkeypatch, epoch, error):
     monkeypatch.setattr(MetricsFile, "on_train_epoch_start", start)
 
 
+STEPS = {classify: ClassifierModule, generate: ReportGeneratorModule}
+
+
+def with_chance(settings):
+    """Dropout in both stages, augmentation, and words that the decoder draws itself."""
+    settings["classifier"].update(dropout=0.5, epochs=3)
+    settings["generator"].update(epochs=3, scheduled_sampling=0.5)
+    settings["decoder"]["dropout"] = 0.5
+    return settings
+
+
 @FITS
 def test_a_killed_fit_resumes_and_ends_as_if_it_had_not_been(
     fit, tiny, settings, tmp_path, monkeypatch
 ):
-    # Without dropout, whose draws a resumed process cannot take up again.
-    settings["classifier"].update(dropout=0.0, epochs=3)
-    settings["generator"].update(epochs=3)
-    settings["decoder"]["dropout"] = 0.0
+    settings = with_chance(settings)
     whole, score = fit(tmp_path / "whole", tiny, settings)
     with monkeypatch.context() as patch:
         kill_at(patch, 1, Killed())
         with pytest.raises(Killed):
             fit(tmp_path / "killed", tiny, settings)
     assert epochs(tmp_path / "killed") == [0]
+    torch.manual_seed(99)  # what happens in between does not matter
     resumed, again = fit(tmp_path / "killed", tiny, settings)
     assert epochs(tmp_path / "killed") == [0, 1, 2]
     assert equal(weights(whole), weights(resumed))
     assert score == again
 
 
-def test_a_fit_killed_amid_an_epoch_repeats_it(tiny, settings, tmp_path, monkeypatch):
-    steps = []
-    original = ClassifierModule.training_step
+@FITS
+def test_a_fit_killed_amid_an_epoch_repeats_it_bit_by_bit(
+    fit, tiny, settings, tmp_path, monkeypatch
+):
+    settings = with_chance(settings)
+    whole, score = fit(tmp_path / "whole", tiny, settings)
+    kind, steps = STEPS[fit], []
+    original = kind.training_step
 
     def step(self, batch, index):
         steps.append((self.current_epoch, index))
@@ -208,13 +226,66 @@ def test_a_fit_killed_amid_an_epoch_repeats_it(tiny, settings, tmp_path, monkeyp
         return original(self, batch, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ClassifierModule, "training_step", step)
+        patch.setattr(kind, "training_step", step)
+        with pytest.raises(Killed):
+            fit(tmp_path / "killed", tiny, settings)
+        assert steps == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+        resumed, again = fit(tmp_path / "killed", tiny, settings)
+    assert steps[5:] == [(epoch, index) for epoch in (1, 2) for index in range(3)]
+    assert epochs(tmp_path / "killed") == [0, 1, 2]
+    assert equal(weights(whole), weights(resumed))
+    assert score == again
+
+
+def test_a_resume_goes_on_after_the_last_epoch_though_an_earlier_was_best(
+    tiny, settings, tmp_path, monkeypatch
+):
+    settings["classifier"].update(epochs=3)
+    settings["classifier"]["optimizer"].update(lr=1e-12, warmup=0.0)  # no epoch beats the first
+    settings["encoder"]["unfreeze"] = 0
+    with monkeypatch.context() as patch:
+        kill_at(patch, 2, Killed())
         with pytest.raises(Killed):
             classify(tmp_path, tiny, settings)
-        assert steps == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
-        classify(tmp_path, tiny, settings)
-    assert steps[5:] == [(1, 0), (1, 1), (1, 2)]
-    assert epochs(tmp_path) == [0, 1]
+    saved = tmp_path / "checkpoints"
+    states = [torch.load(saved / f"{name}.ckpt", weights_only=True) for name in ("best", "last")]
+    assert [state["epoch"] for state in states] == [0, 1]
+
+
+KILL = """
+import os, pickle, signal, sys
+from pathlib import Path
+from cascade.training.callbacks import EpochDraws
+fit, given = pickle.loads(Path(sys.argv[1]).read_bytes())
+start = EpochDraws.on_train_batch_start
+def die(self, trainer, module, batch, index):
+    if (trainer.current_epoch, index) == (1, 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    start(self, trainer, module, batch, index)
+EpochDraws.on_train_batch_start = die
+fit(*given)
+"""
+
+
+@pytest.mark.slow
+def test_a_fit_ended_by_kill_9_resumes_bit_by_bit(tiny, settings, tmp_path):
+    settings = with_chance(settings)
+    given = tiny.train, tiny.val, tiny.cache, tiny.table, settings
+    for name, fit, first in (
+        ("classifier", fit_classifier, []),
+        ("generator", fit_generator, [untrained(tiny)]),
+    ):
+        killed = tmp_path / f"{name}-killed"
+        call = tmp_path / "call"
+        call.write_bytes(pickle.dumps((fit, (killed, *first, *given))))
+        done = subprocess.run([sys.executable, "-c", KILL, str(call)], timeout=200)
+        assert done.returncode == -signal.SIGKILL
+        assert epochs(killed) == [0]
+        whole, score = fit(tmp_path / name, *first, *given)
+        again = [untrained(tiny)] if first else []
+        resumed, same = fit(killed, *again, *given)
+        assert equal(weights(whole), weights(resumed))
+        assert score == same
 
 
 def test_a_finished_fit_called_again_trains_nothing(tiny, settings, tmp_path, monkeypatch):

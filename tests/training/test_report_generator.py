@@ -56,7 +56,7 @@ def batches(epoch, seed=1, weights=None):
     module = FeatureDataModule(
         dataset(TEXTS * 8, copies=4), dataset(), batch_size=5, weights=weights, seed=seed
     )
-    module.trainer = SimpleNamespace(current_epoch=epoch)
+    module.trainer = SimpleNamespace(global_rank=0, world_size=1, current_epoch=epoch)
     return torch.cat([batch.features for batch in module.train_dataloader()]).flatten().tolist()
 
 
@@ -181,14 +181,16 @@ def test_own_words_follow_what_was_read_and_end_no_text():
 def test_the_chance_of_own_words_rises_to_its_end():
     module = trained(scheduled_sampling=0.4)
     for max_epochs, epoch, expected in ((5, 0, 0.0), (5, 2, 0.2), (5, 4, 0.4), (1, 0, 0.4)):
-        module._trainer = SimpleNamespace(max_epochs=max_epochs, current_epoch=epoch)
+        module._trainer = SimpleNamespace(
+            max_epochs=max_epochs, global_rank=0, world_size=1, current_epoch=epoch
+        )
         assert module.own_word_probability() == pytest.approx(expected)
     assert trained().own_word_probability() == 0.0  # without a trainer, too
 
 
 def test_scheduled_sampling_is_scored_against_the_true_words():
     module = trained(scheduled_sampling=1.0)
-    module._trainer = SimpleNamespace(max_epochs=1, current_epoch=0)
+    module._trainer = SimpleNamespace(max_epochs=1, global_rank=0, world_size=1, current_epoch=0)
     module.decoder.output.bias.data[7] = 50.0
     logits, _ = module.decoder(BATCH.features, torch.tensor([[BOS, 7, 7], [BOS, 7, EOS]]))
     logs = logits.log_softmax(dim=2)
