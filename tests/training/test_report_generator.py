@@ -245,6 +245,7 @@ def test_what_a_decoder_adds_to_the_loss_is_added_in_training_alone():
         taught = module.decoder.teach(batch.features, TOKENS[:, :-1])
         extra = module.decoder.extra_loss(taught, TOKENS[:, 1:]).item()
         module.validation_step(batch, 0)
+        module.on_validation_epoch_end()
     assert extra > 0
     assert loss == pytest.approx(logged["val/loss"] + extra, rel=1e-5)
 
