@@ -290,7 +290,7 @@ class StudyMean:
 
     def add(self, mean: Tensor, count: int) -> None:
         """Of so many studies more."""
-        self._parts.append((float(mean), count))
+        self._parts.append((float(mean.detach()), count))
 
     def take(self) -> float:
         """The mean, the same in every process; begins anew."""
