@@ -54,6 +54,10 @@ class NotRunError(Exception):
     """A figure that cannot be worked out here; its message is the reason."""
 
 
+Vector = tuple[dict[tuple[str, ...], float], np.ndarray, int]
+"""Weights of a text's runs of words, their norm for each length, and the number of pairs."""
+
+
 class Cider:
     """CIDEr of hypotheses against one reference a row.
 
@@ -85,9 +89,7 @@ class Cider:
             found.update(ngrams(words, order))
         return found
 
-    def _vector(
-        self, counts: Counter[tuple[str, ...]]
-    ) -> tuple[dict[tuple[str, ...], float], np.ndarray, int]:
+    def _vector(self, counts: Counter[tuple[str, ...]]) -> Vector:
         vector: dict[tuple[str, ...], float] = {}
         squares = np.zeros(ORDERS)
         pairs = 0
@@ -107,9 +109,29 @@ class Cider:
         rows = len(self._references)
         if len(hypotheses) != rows:
             raise ValueError(f"{len(hypotheses)} hypotheses for {rows} references")
+        return self._score(hypotheses, self._references, clipped)
+
+    def score_pairs(
+        self, hypotheses: Sequence[str], references: Sequence[str], *, clipped: bool = True
+    ) -> np.ndarray:
+        """CIDEr of each row against other references, ``(N,)`` in [0, 10].
+
+        Words weigh as the references that were counted say: a single row does not score 0.
+
+        Raises:
+            ValueError: more hypotheses than references, or fewer.
+        """
+        if len(hypotheses) != len(references):
+            raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references")
+        vectors = {text: self._vector(self._count(text)) for text in set(references)}
+        return self._score(hypotheses, [vectors[text] for text in references], clipped)
+
+    def _score(
+        self, hypotheses: Sequence[str], references: Sequence[Vector], clipped: bool
+    ) -> np.ndarray:
         vectors = {text: self._vector(self._count(text)) for text in set(hypotheses)}
-        scores = np.zeros(rows)
-        for row, (text, reference) in enumerate(zip(hypotheses, self._references, strict=True)):
+        scores = np.zeros(len(hypotheses))
+        for row, (text, reference) in enumerate(zip(hypotheses, references, strict=True)):
             (said, said_norm, said_pairs), (meant, meant_norm, meant_pairs) = (
                 vectors[text],
                 reference,

@@ -100,7 +100,8 @@ class Reader(nn.Module):
         self.diseases = list(dict.fromkeys(label.disease for label in labels))
         self.owners = disease_owners(labels)
 
-    def _prefixes(self, scores: Tensor) -> list[list[int]] | None:
+    def prefixes(self, scores: Tensor) -> list[list[int]] | None:
+        """The tokens that each study's draft must begin with; None where drafts begin freely."""
         if self.first_word == "free" or self.vocabulary is None:
             return None
         names = [self.labels[index].disease for index in scores.argmax(dim=1).tolist()]
@@ -149,7 +150,7 @@ class Reader(nn.Module):
                 temperature=self.temperature,
                 top_p=self.top_p,
                 seed=self.seed,
-                prefixes=self._prefixes(scores),
+                prefixes=self.prefixes(scores),
                 no_repeat=self.no_repeat,
                 offsets=_offsets(features),
             )
@@ -160,7 +161,7 @@ class Reader(nn.Module):
             self.max_length,
             width=width or self.width,
             length_penalty=self.length_penalty,
-            prefixes=self._prefixes(scores),
+            prefixes=self.prefixes(scores),
             no_repeat=self.no_repeat,
         )
 
@@ -191,7 +192,7 @@ class Reader(nn.Module):
         """
         decoder, vocabulary = self._writer()
         features = self.join(features)
-        prefixes = self._prefixes(scores)
+        prefixes = self.prefixes(scores)
         length, ngrams = self.max_length, self.no_repeat
         if method == "groups":
             found = generate_diverse(

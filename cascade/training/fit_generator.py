@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ from cascade.training.report_generator import (
     FeatureDataset,
     ReportGeneratorModule,
 )
+from cascade.training.rewards import create_reward
+from cascade.training.self_critical import SelfCritical
 from cascade.training.together import jointly
 from cascade.training.trainer import quiet_lightning, seed_everything, train_module, wants_gpu
 from cascade.training.vocabulary import build_vocabulary, log_coverage
@@ -36,6 +39,9 @@ from cascade.training.vocabulary import build_vocabulary, log_coverage
 log = logging.getLogger(__name__)
 
 Settings = Mapping[str, Any]
+
+MONITORS = ("bleu", "reward")
+"""Validation scores by which the epoch may be chosen."""
 
 
 @jointly
@@ -77,10 +83,19 @@ def fit_generator(
         raise InputError(
             f"unknown generator.decoding={decoding}: expected one of {', '.join(DECODINGS)}"
         )
+    further = options.get("self_critical") or {"epochs": 0}
+    monitor = options.get("monitor", "bleu")
+    if monitor not in MONITORS:
+        raise InputError(
+            f"unknown generator.monitor={monitor}: expected one of {', '.join(MONITORS)}"
+        )
     train, val = _written(train, target, "train"), _written(val, target, "val")
     folder = settings["decoder"].get("folder")
     vocabulary = build_vocabulary(train.texts, options, folder)
     train = train.select([i for i, text in enumerate(train.texts) if vocabulary.split(text)])
+    reward = None
+    if int(further["epochs"]) > 0 or monitor == "reward":
+        reward = create_reward(further.get("reward", "cider"), train.texts, target)
     log_coverage(vocabulary, train.texts, val.texts, int(options["max_length"]))
     condition = _new_condition(options, train.indications, settings["decoder"])
     decoder = _new_decoder(settings["decoder"], vocabulary, reader.classifier, options, condition)
@@ -149,15 +164,27 @@ def fit_generator(
         float(options.get("scheduled_sampling", 0.0)),
         auxiliary,
         float(options.get("condition_hidden", 0.0)),
+        int(options["epochs"]),
+        SelfCritical.of_settings(further, reward) if reward and int(further["epochs"]) else None,
+        reward,
+        seed,
     )
+    epochs = int(options["epochs"]) + int(further["epochs"])
     with quiet_lightning():
-        score = train_module(
-            module, data, Path(directory), settings, int(options["epochs"]), "val/bleu"
-        )
+        score = train_module(module, data, Path(directory), settings, epochs, f"val/{monitor}")
+    if monitor != "bleu":
+        score = _bleu_of_the_best(Path(directory) / "metrics.csv", f"val/{monitor}")
     decoder.cpu().eval()
     if condition is not None:
         condition.cpu().eval()
     return reader, score
+
+
+def _bleu_of_the_best(metrics: Path, monitor: str) -> float:
+    """``val/bleu`` of the first epoch that is best by another score."""
+    with metrics.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return float(max(rows, key=lambda row: float(row[monitor]))["val/bleu"])
 
 
 def _new_condition(

@@ -30,6 +30,8 @@ from cascade.models.losses import label_loss, sequence_loss
 from cascade.models.reader import Reader
 from cascade.text.vocabulary import BOS, EOS, PAD, Vocabulary
 from cascade.training.optimizers import create_optimizer
+from cascade.training.rewards import Reward
+from cascade.training.self_critical import SelfCritical, self_critical_loss
 from cascade.training.together import EPOCH, StudyMean, gather
 
 
@@ -145,7 +147,7 @@ class ReportGeneratorModule(pl.LightningModule):
     """Trains a reader's decoder by teacher forcing and scores it by free-running generation.
 
     Validation reports ``val/bleu`` (mean of corpus BLEU-1 to 4 of greedy drafts against the reports
-    as written), ``val/exact`` and ``val/loss``.
+    as written), ``val/exact``, ``val/loss`` and, where one is given, ``val/reward``.
     """
 
     def __init__(
@@ -157,6 +159,10 @@ class ReportGeneratorModule(pl.LightningModule):
         scheduled_sampling: float = 0.0,
         auxiliary: float = 0.0,
         hidden: float = 0.0,
+        epochs: int | None = None,
+        critical: SelfCritical | None = None,
+        reward: Reward | None = None,
+        seed: int = 0,
     ) -> None:
         """Hold the reader.
 
@@ -171,6 +177,10 @@ class ReportGeneratorModule(pl.LightningModule):
             auxiliary: weight of the label loss of a linear layer on the mean state; the layer is
                 not part of the reader.
             hidden: how often, in training, an indication is hidden, as if the study had none.
+            epochs: of cross entropy, after which those of ``critical`` come; None: all are.
+            critical: how those are trained; None for none.
+            reward: of validation's drafts, logged as ``val/reward``; None for none.
+            seed: of the draws of ``critical``.
         """
         super().__init__()
         if reader.decoder is None:
@@ -179,6 +189,7 @@ class ReportGeneratorModule(pl.LightningModule):
         self.optimizer, self.smoothing, self.tokenize = dict(optimizer), smoothing, tokenize
         self.scheduled_sampling, self.auxiliary = scheduled_sampling, auxiliary
         self.condition, self.hidden = reader.condition, hidden
+        self.epochs, self.critical, self.reward, self.seed = epochs, critical, reward, seed
         self.label_head = (
             nn.Linear(reader.decoder.hidden, len(reader.labels)) if auxiliary > 0 else None
         )
@@ -191,8 +202,29 @@ class ReportGeneratorModule(pl.LightningModule):
         """How often, in this epoch, a word that is read is the decoder's own."""
         if self.scheduled_sampling == 0:
             return 0.0
-        last = (self.trainer.max_epochs or 1) - 1
-        return self.scheduled_sampling * (self.current_epoch / last if last > 0 else 1.0)
+        last = (self.epochs or self.trainer.max_epochs or 1) - 1
+        return self.scheduled_sampling * (min(1.0, self.current_epoch / last) if last > 0 else 1.0)
+
+    @property
+    def is_critical(self) -> bool:
+        """Whether this epoch is one of self-critical training."""
+        return (
+            self.critical is not None
+            and self.epochs is not None
+            and self.current_epoch >= self.epochs
+        )
+
+    def on_train_epoch_start(self) -> None:
+        """The rate of self-critical training, in its epochs."""
+        if self.critical is not None and self.is_critical:
+            for optimizer in self.trainer.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = self.critical.lr
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """The schedule is that of cross entropy."""
+        if not self.is_critical:
+            super().lr_scheduler_step(scheduler, metric)
 
     @torch.no_grad()
     def own_words(self, features: Tensor, tokens: Tensor, probability: float) -> Tensor:
@@ -239,9 +271,30 @@ class ReportGeneratorModule(pl.LightningModule):
         return label_loss(self.label_head(mean), labels, self._reader[0].exclusive)
 
     def training_step(self, batch: TextBatch, index: int) -> Tensor:
-        """Teacher forcing, and what the settings add to it."""
-        targets, words = batch.tokens[:, 1:], batch.tokens[:, :-1]
+        """Teacher forcing, and what the settings add to it; then self-critical, where asked to."""
         features = self.known(batch)
+        if self.critical is None or not self.is_critical:
+            return self._taught(batch, features)
+        critique = self_critical_loss(
+            self._reader[0],
+            features,
+            batch.scores,
+            batch.references,
+            self.critical.reward,
+            # Of what a resumed run knows too.
+            (self.seed * 1009 + self.current_epoch) * 100_003 + index,
+        )
+        size = len(batch.tokens)
+        for name in ("drawn", "greedy"):
+            value = getattr(critique, name)
+            self.log(f"train/reward_{name}", value, batch_size=size, **EPOCH)
+        loss = (1.0 - self.critical.weight) * critique.loss
+        if self.critical.weight > 0 or self.label_head is not None:  # which needs a gradient
+            loss = loss + self.critical.weight * self._taught(batch, features)
+        return loss
+
+    def _taught(self, batch: TextBatch, features: Tensor) -> Tensor:
+        targets, words = batch.tokens[:, 1:], batch.tokens[:, :-1]
         probability = self.own_word_probability()
         if probability > 0:
             words = self.own_words(features, words, probability)
@@ -280,13 +333,17 @@ class ReportGeneratorModule(pl.LightningModule):
         exact = exact_matches(drafts, references, self.tokenize)
         self.log("val/bleu", float(np.mean(bleu)), prog_bar=True)
         self.log("val/exact", float(np.mean(exact)))
+        if self.reward is not None:
+            reward = self.reward(drafts, references)
+            self.log("val/reward", float(np.mean(reward)), prog_bar=True)
         self._drafts.clear()
         self._references.clear()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """By name."""
-        steps = int(self.trainer.estimated_stepping_batches)
-        epochs = self.trainer.max_epochs or 1
+        total = self.trainer.max_epochs or 1
+        epochs = self.epochs or total
+        steps = int(self.trainer.estimated_stepping_batches) * epochs // total
         made = create_optimizer(
             self.parameters(), steps, epochs=epochs, monitor="val/bleu", **self.optimizer
         )

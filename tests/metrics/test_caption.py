@@ -59,6 +59,17 @@ def test_cider_of_a_single_row_is_zero_as_every_word_is_everywhere():
     assert Cider(["a b c d"], spaced_words).score(["a b c d"]).tolist() == [0.0]
 
 
+def test_cider_of_pairs_weighs_words_by_the_references_that_were_counted():
+    cider = Cider(["a b", "a c"], spaced_words)
+    # In both is "a", of weight 0; "b" and "a b" are in one of two: their cosines are 1, of 4 runs.
+    assert cider.score_pairs(["a b", "a"], ["a b", "a b"]).tolist() == pytest.approx([5.0, 0.0])
+    # "z" is in none: log 2 - log 1, as if in one.
+    assert cider.score_pairs(["z"], ["z"]).tolist() == pytest.approx([2.5])
+    assert cider.score(["a b", "a b"])[0] == pytest.approx(5.0)
+    with pytest.raises(ValueError, match="1 hypotheses for 2 references"):
+        cider.score_pairs(["a"], ["a", "b"])
+
+
 def test_cider_agrees_with_pycocoevalcap_row_by_row():
     theirs = pytest.importorskip("pycocoevalcap.cider.cider").Cider()
     _, rows = theirs.compute_score(*pairs_of(HYPOTHESES, REFERENCES, report_words))

@@ -638,3 +638,49 @@ def test_a_condition_that_cannot_be_is_one_line(tiny, settings, tmp_path):
         fit(gru)
     with pytest.raises(InputError, match=r"decoder\.project=pca .* knows no indication"):
         fit({**gru, "project": "pca"})
+
+
+def critical(settings, **options):
+    further = {"epochs": 2, "reward": "labels", "lr": 0.01, "weight": 0.2, **options}
+    generator = {**settings["generator"], "epochs": 1, "self_critical": further}
+    return {**settings, "generator": generator}
+
+
+def rows_of(directory):
+    with open(directory / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_self_critical_epochs_follow_and_resume(tiny, settings, tmp_path, monkeypatch):
+    settings["decoder"]["dropout"] = 0.0
+    chosen = critical(settings)
+    whole, score = generate(tmp_path / "whole", tiny, chosen)
+    rows = rows_of(tmp_path / "whole")
+    assert [row["train/reward_drawn"] != "" for row in rows] == [False, True, True]
+    assert all(0 <= float(row["val/reward"]) <= 1 for row in rows)
+    assert score == max(float(row["val/bleu"]) for row in rows)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 2, Killed())
+        with pytest.raises(Killed):
+            generate(tmp_path / "killed", tiny, chosen)
+    resumed, again = generate(tmp_path / "killed", tiny, chosen)
+    assert epochs(tmp_path / "killed") == [0, 1, 2]
+    assert equal(weights(whole), weights(resumed))
+    assert score == again
+
+
+def test_the_epoch_may_be_chosen_by_the_reward(tiny, settings, tmp_path):
+    chosen = critical(settings)
+    chosen["generator"]["monitor"] = "reward"
+    reader, score = generate(tmp_path, tiny, chosen)
+    best = max(rows_of(tmp_path), key=lambda row: float(row["val/reward"]))
+    assert score == float(best["val/bleu"])  # what a card tells is BLEU all the same
+    assert not reader.decoder.training
+
+
+def test_self_critical_settings_that_are_none(tiny, settings, tmp_path):
+    with pytest.raises(InputError, match="reward=bleu: expected one of cider, labels"):
+        generate(tmp_path, tiny, critical(settings, reward="bleu"))
+    chosen = {**settings, "generator": {**settings["generator"], "monitor": "loss"}}
+    with pytest.raises(InputError, match="monitor=loss: expected one of bleu, reward"):
+        generate(tmp_path, tiny, chosen)
