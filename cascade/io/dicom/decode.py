@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,8 +82,8 @@ def decode(
         syntax = true_syntax(syntax, stream, name, notes)
         if stream is not None:
             form = _agree(form, stream, name, notes)
-        elif len(frame) > 2 * form.frame_bytes + 4096:  # runs could make a hundredfold of it
-            raise InputError(f"{name}: the compressed frame is longer than any of its size")
+        else:
+            _check_rle(frame, form, name)
         require_decoder(syntax, name)
         raw = _run(encapsulate([frame], has_bot=False), form, syntax, 0, 1, name)
     values = _used_bits(raw, form) if form.keyword == "PixelData" else raw
@@ -127,6 +128,18 @@ def _frame(dataset: Dataset, content: bytes, form: PixelFormat, index: int, name
         return get_frame(content, index, number_of_frames=form.frames, extended_offsets=extended)
     except (ValueError, EOFError, OSError, StopIteration, struct.error) as error:
         raise InputError(f"{name}: pixel data cannot be decoded: {reason(error)}") from error
+
+
+def _check_rle(frame: bytes, form: PixelFormat, name: str) -> None:
+    """See that the head of an RLE frame (PS3.5 G.5) is sound: a decoder may panic or swell."""
+    count = form.samples * form.allocated // 8
+    if len(frame) > 2 * form.frame_bytes + 4096:  # runs could make a hundredfold of it
+        raise InputError(f"{name}: the compressed frame is longer than any of its size")
+    offsets = [int.from_bytes(frame[4 * i : 4 * i + 4], "little") for i in range(1, count + 1)]
+    segments = [*offsets, len(frame)]
+    rising = all(here + 1 < there for here, there in pairwise(segments))
+    if int.from_bytes(frame[:4], "little") != count or offsets[0] < 64 or not rising:
+        raise InputError(f"{name}: pixel data cannot be decoded: no RLE header for its pixels")
 
 
 def _agree(form: PixelFormat, stream: Codestream, name: str, notes: Notes) -> PixelFormat:
@@ -188,11 +201,16 @@ def _run(
     }
     if not syntax.is_encapsulated:
         options["view_only"] = True  # what is never written to need not be copied
+    decoder = get_decoder(syntax)
+    if "pyjpegls" in decoder.available_plugins:
+        options["decoding_plugin"] = "pyjpegls"  # JPEG-LS; four times as fast as pylibjpeg's
     try:
-        values, _ = get_decoder(syntax).as_array(
+        values, _ = decoder.as_array(
             content, index=index, validate=False, raw=form.samples == 1, **options
         )
-    except Exception as error:  # every plugin has its own errors
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # every plugin has its own; a panic of Rust is no Exception
         raise InputError(f"{name}: pixel data cannot be decoded: {reason(error)}") from error
     expected = (form.rows, form.columns) + ((3,) if form.samples == 3 else ())
     if values.shape != expected:

@@ -27,8 +27,10 @@ _FILE_META = 132  # where it begins: 128 bytes of preamble, then DICM
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error, short: decoders list every plugin they tried."""
+    """An error in a line: its first, or of decoders that list every plugin, what the first said."""
     lines = str(error).strip().splitlines()
+    if len(lines) > 1 and lines[0].endswith(":"):
+        lines = [line.strip() for line in lines[1:]]
     return f"{type(error).__name__}{': ' + lines[0][:160] if lines else ''}"
 
 
@@ -55,9 +57,9 @@ def load(
             return _parse(file, name, notes, 8 * max_pixels)
         except InputError:
             raise
-        except OSError as error:
-            raise InputError(f"{name} cannot be read: {error.strerror or reason(error)}") from error
         except Exception as error:  # pydicom raises whatever a broken file makes it stumble over
+            if isinstance(error, OSError) and error.strerror:
+                raise InputError(f"{name} cannot be read: {error.strerror}") from error
             raise InputError(f"{name} cannot be read as DICOM: {reason(error)}") from error
 
 

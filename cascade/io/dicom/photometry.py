@@ -39,15 +39,15 @@ def render(dataset: Dataset, decoded: Decoded, name: str, notes: Notes) -> np.nd
     if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:
         index = stored.view(f"u{stored.dtype.itemsize}")
         levels = np.arange(2 ** (8 * index.itemsize)).astype(index.dtype).view(stored.dtype)
-        used = np.zeros(levels.shape, dtype=bool)
-        used[index if padding is None else index[~padding]] = True
+        seen = index if padding is None else index[~padding]
+        used = np.bincount(seen.ravel(), minlength=len(levels)) > 0
         curve = _shade(dataset, levels.astype(np.int64), used, notes)
         _one_shade(curve[used], notes)
-        shown = curve[index]
+        shown = curve.take(index)
     else:
-        seen = np.ones(stored.shape, dtype=bool) if padding is None else ~padding
-        shown = _shade(dataset, stored, seen, notes)
-        _one_shade(shown[seen], notes)
+        used = np.ones(stored.shape, dtype=bool) if padding is None else ~padding
+        shown = _shade(dataset, stored, used, notes)
+        _one_shade(shown[used], notes)
     if padding is not None:
         shown[padding] = 0
     return shown

@@ -236,6 +236,25 @@ def test_an_rle_frame_longer_than_any_of_its_size_is_refused(make_dicom):
 
 
 @pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\x02\0\0\0" + b"\x40\0\0\0\x50\0\0\0" + bytes(200),  # two segments for one
+        b"\x01\0\0\0" + b"\x10\0\0\0" + bytes(200),  # a segment within the header
+        b"\x01\0\0\0" + b"\xff\xff\0\0" + bytes(200),  # a segment beyond the end
+        b"\x01\0\0\0\x40\0\0\0" + bytes(56) + b"\x7f" + bytes(9),  # 128 bytes of nine
+    ],
+)
+def test_a_broken_rle_frame_is_an_input_error(make_dicom, frame, capfd):
+    # the decoder of pylibjpeg-rle panics at the last one, which is no Exception to Python
+    dataset = compressed(make_dicom(GRADIENT_8, bits=8), RLELossless, b"12")
+    item = b"\xfe\xff\0\xe0"
+    dataset.PixelData = item + bytes(4) + item + len(frame).to_bytes(4, "little") + frame
+    with pytest.raises(InputError, match="cannot be decoded"):
+        read_dicom(dataset)
+
+
+@pytest.mark.parametrize(
     ("declared", "frame", "read_as"),
     [
         (JPEG2000Lossless, jpeg(GRADIENT_8), "JPEG Baseline"),
