@@ -39,10 +39,18 @@ def read_codestream(frame: bytes) -> Codestream | None:
     """
     if frame.startswith(b"\xff\xd8"):
         return _jpeg(frame)
-    if frame.startswith((_SOC, _JP2)):
-        start = frame[:4096].find(_SOC + _SIZ)  # behind the boxes of a .jp2 file, if any
-        return _jpeg2000(frame, start + 4) if start >= 0 else None
-    return None
+    return _jpeg2000(frame, 4) if frame.startswith(_SOC + _SIZ) else None
+
+
+def bare(frame: bytes) -> bytes:
+    """A frame without the boxes of a .jp2 file around its codestream, which DICOM does not allow.
+
+    pydicom walks along such boxes and does not end at one of length 0.
+    """
+    if not frame.startswith(_JP2):
+        return frame
+    start = frame[:4096].find(_SOC + _SIZ)
+    return frame[start:] if start >= 0 else frame
 
 
 def _jpeg(frame: bytes) -> Codestream | None:

@@ -14,7 +14,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
 from cascade.errors import InputError
-from cascade.io.dicom.codestreams import Codestream, read_codestream
+from cascade.io.dicom.codestreams import Codestream, bare, read_codestream
 from cascade.io.dicom.header import number, raw_bytes, reason
 from cascade.io.dicom.pixel_format import PixelFormat, frame_number
 from cascade.io.dicom.transfer_syntaxes import (
@@ -77,7 +77,7 @@ def decode(
                 f"{name}: pixel data cannot be decoded: it is not in fragments, "
                 "as its transfer syntax asks"
             )
-        frame = _frame(dataset, content, form, index, name)
+        frame = bare(_frame(dataset, content, form, index, name))
         stream = read_codestream(frame)
         syntax = true_syntax(syntax, stream, name, notes)
         if stream is not None:

@@ -215,6 +215,17 @@ def test_heads_of_codestreams(make_dicom):
         assert read_codestream(jpeg(GRADIENT_8)[:cut]) is None
 
 
+@pytest.mark.parametrize("length", [0, 2**31, 20])
+def test_boxes_around_a_codestream_are_passed_over(make_dicom, length):
+    # pydicom 3.0.2 would go round for ever at a box of length 0
+    boxes = b"\0\0\0\x0cjP  \r\n\x87\n" + length.to_bytes(4, "big") + b"ftypjp2 " + bytes(8)
+    values = np.add.outer(np.arange(8), np.arange(8)) * 256
+    dataset = compressed(make_dicom(values, bits=16), HTJ2KLossless, boxes + HTJ2K_8X8)
+    np.testing.assert_allclose(read_dicom(dataset).pixels * 14 * 256, values, atol=1e-3)
+    with pytest.raises(InputError, match="no JPEG codestream in it"):
+        read_dicom(compressed(make_dicom(values, bits=16), HTJ2KLossless, boxes))
+
+
 @pytest.mark.parametrize("size", [(8, 16), (4, 8), (65535, 8)])
 def test_a_codestream_of_another_size_is_refused_before_decoding(make_dicom, monkeypatch, size):
     monkeypatch.setattr("cascade.io.dicom.decode.get_decoder", None)  # decoding would fail
