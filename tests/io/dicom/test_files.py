@@ -169,3 +169,14 @@ def test_warnings_and_log_lines_are_not_passed_on(make_dicom, saved, caplog):
         warnings.simplefilter("error")
         read_dicom(io.BytesIO(content))
     assert not caplog.records
+
+
+@pytest.mark.parametrize("charset", ["ISO_NONSENSE", ["ISO 2022 IR 87", "x"], "\\\\"])
+@pytest.mark.filterwarnings("ignore")  # pydicom, when it is set
+def test_a_nonsensical_character_set_costs_nothing(make_dicom, saved, charset):
+    dataset = make_dicom([[0, 4095]], SeriesDescription="chest pa", ViewPosition="")
+    dataset.SpecificCharacterSet = charset
+    content = saved(dataset).getvalue().replace(b"SECRET", b"\xff\x1b$B\xfe\x80")
+    radiograph = read_dicom(io.BytesIO(content))
+    assert radiograph.pixels.tolist() == [[0.0, 1.0]]
+    assert radiograph.view == "frontal"
