@@ -66,6 +66,7 @@ def run(tmp_path, monkeypatch):
         return folder
 
     monkeypatch.setattr(rounds, "_round", one_round)
+    monkeypatch.setattr(rounds, "check_processes", lambda settings: 1)
     monkeypatch.setattr(rounds, "read_bundle", lambda path: None)
     monkeypatch.setattr(rounds, "open_collection", lambda settings, out: None)
     monkeypatch.setattr(rounds, "open_images", lambda settings, collection, folder: None)
