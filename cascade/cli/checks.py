@@ -98,6 +98,7 @@ RULES: dict[str, Rule] = {
     "*.feature_batch_size": _ONE,
     "*.balance": _BALANCE,
     "*.augment": Rule(optional=True),
+    "classifier.compile": Rule(choices=("inductor", "aot_eager", "eager")),
     "*.optimizer.name": Rule(choices=("adamw", "sgd", "rmsprop")),
     "*.optimizer.lr": Rule(above=0),
     "*.optimizer.momentum": _SHARE,

@@ -19,8 +19,12 @@ command goes on from the last finished epoch.
   classifier.pooling=NAME  of the places of a map: mean, max, lse, noisy_or, gated_attention
   classifier.fusion=NAME   of the views of a study (data.views): mean, max, attention
   decoder=NAME      lstm, gru, hierarchical_lstm, attention_lstm, transformer, gpt2
-  trainer=NAME      auto, cpu, fast (one batch, to see that it runs)
+  trainer=NAME      auto, cpu, gpu, ddp_cpu (two processes), ddp (every GPU), multinode (torchrun),
+                    fast (one batch, to see that it runs); docs/scaling.md
+  callbacks=NAME    default, ema, early_stopping, ema_early_stopping, none
+  logger=NAME       none, csv, tensorboard
   split.train_share=0.5   learn from half of the training patients
+  find_lr=true      try a hundred learning rates instead: find_lr.svg, and one to begin with
 
 -m trains once for each of several values, each in a process and a folder of its own; resume=true
 runs what is not done of a sweep. launcher=joblib runs several at once, launcher=submitit on SLURM.
@@ -63,6 +67,15 @@ def run(config: DictConfig) -> None:
     context.collection = take_training_share(
         context.collection, float(split["train_share"]), int(split["seed"])
     )
+    if settings["find_lr"]:
+        from cascade.pipeline.rates import try_rates
+
+        stage = settings["stage"]
+        found = try_rates(context, table, stage, out, classifier if stage == "generator" else start)
+        print(
+            f"picture: {out / 'find_lr.svg'}\nsuggested: {stage}.optimizer.lr={found.suggested:.2g}"
+        )
+        return
     if settings["stage"] == "classifier":
         bundle = train_classifier(context, table, out, start)
     else:

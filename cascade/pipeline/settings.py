@@ -11,7 +11,17 @@ import yaml
 from cascade.errors import InputError
 from cascade.io.files import write_text
 
-FREE_KEYS = ("out", "debug", "rounds", "stop", "command", "evaluate", "logger", "callbacks") + (
+FREE_KEYS = (
+    "out",
+    "debug",
+    "rounds",
+    "stop",
+    "command",
+    "evaluate",
+    "logger",
+    "callbacks",
+    "find_lr",
+) + (
     "download",
     "data.archives",
     "data.download_images",

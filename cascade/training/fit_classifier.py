@@ -24,7 +24,7 @@ from cascade.models.suitability import Suitability
 from cascade.training.callbacks import GradualUnfreezing
 from cascade.training.classifier import ClassifierModule
 from cascade.training.together import jointly
-from cascade.training.trainer import quiet_lightning, seed_everything, train_module
+from cascade.training.trainer import Task, quiet_lightning, seed_everything, train_module
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,30 @@ def fit_classifier(
         InputError: no labelled study, or a label without a positive training study.
         CascadeError: training diverged.
     """
+    task = classifier_task(train, val, cache, table, settings, start_from)
+    with quiet_lightning():
+        score = train_module(task, Path(directory), settings)
+    module, data = task.module, task.data
+    assert isinstance(module, ClassifierModule)
+    assert isinstance(data, StudyDataModule)
+    network = module.network.eval()
+    suitability = Suitability.fit(_first_pictures(data.train), _first_pictures(data.val))
+    return Reader(network, table.labels, table.exclusive, suitability=suitability), score
+
+
+def classifier_task(
+    train: StudyRecords,
+    val: StudyRecords,
+    cache: ImageCache,
+    table: LabelTable,
+    settings: Settings,
+    start_from: StudyClassifier | None = None,
+) -> Task:
+    """What ``fit_classifier`` trains, of the same arguments.
+
+    Raises:
+        InputError: as there.
+    """
     options = settings["classifier"]
     seed = int(settings["seed"])
     seed_everything(seed)
@@ -118,11 +142,9 @@ def fit_classifier(
     epochs = int(options["epochs"] if start_from is None else options["next_epochs"])
     every = settings["encoder"].get("gradual")
     gradual = [GradualUnfreezing(network.encoder, int(every))] if every is not None else []
-    with quiet_lightning():
-        score = train_module(module, data, Path(directory), settings, epochs, "val/auroc", gradual)
-    network.eval()
-    suitability = Suitability.fit(_first_pictures(learn), _first_pictures(select))
-    return Reader(network, table.labels, table.exclusive, suitability=suitability), score
+    if options.get("compile"):
+        network.compile(backend=options["compile"])  # its weights keep their names
+    return Task(module, data, epochs, "val/auroc", gradual)
 
 
 def _labelled(records: StudyRecords, table: LabelTable, split: str) -> StudyRecords:

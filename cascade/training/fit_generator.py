@@ -33,7 +33,7 @@ from cascade.training.report_generator import (
 from cascade.training.rewards import create_reward
 from cascade.training.self_critical import SelfCritical
 from cascade.training.together import jointly
-from cascade.training.trainer import quiet_lightning, seed_everything, train_module, wants_gpu
+from cascade.training.trainer import Task, quiet_lightning, seed_everything, train_module, wants_gpu
 from cascade.training.vocabulary import build_vocabulary, log_coverage
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,31 @@ def fit_generator(
     Raises:
         InputError: no study has a text, or the settings of its words do not fit together.
         CascadeError: training diverged.
+    """
+    task = generator_task(reader, train, val, cache, table, settings, progress)
+    with quiet_lightning():
+        score = train_module(task, Path(directory), settings)
+    if task.monitor != "val/bleu":
+        score = _bleu_of_the_best(Path(directory) / "metrics.csv", task.monitor)
+    for part in (reader.decoder, reader.condition):
+        if part is not None:
+            part.cpu().eval()
+    return reader, score
+
+
+def generator_task(
+    reader: Reader,
+    train: StudyRecords,
+    val: StudyRecords,
+    cache: ImageCache,
+    table: LabelTable,
+    settings: Settings,
+    progress: Progress | None = None,
+) -> Task:
+    """What ``fit_generator`` trains, of the same arguments; the features are computed here.
+
+    Raises:
+        InputError: as there.
     """
     options = settings["generator"]
     seed = int(settings["seed"])
@@ -170,14 +195,7 @@ def fit_generator(
         seed,
     )
     epochs = int(options["epochs"]) + int(further["epochs"])
-    with quiet_lightning():
-        score = train_module(module, data, Path(directory), settings, epochs, f"val/{monitor}")
-    if monitor != "bleu":
-        score = _bleu_of_the_best(Path(directory) / "metrics.csv", f"val/{monitor}")
-    decoder.cpu().eval()
-    if condition is not None:
-        condition.cpu().eval()
-    return reader, score
+    return Task(module, data, epochs, f"val/{monitor}")
 
 
 def _bleu_of_the_best(metrics: Path, monitor: str) -> float:

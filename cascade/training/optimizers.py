@@ -178,7 +178,7 @@ def _plateau(
     optimizer: torch.optim.Optimizer, warmup_steps: int, monitor: str, drop: float, patience: int
 ) -> list[LRSchedulerConfigType]:
     mode: Literal["min", "max"] = "min" if monitor.endswith("loss") else "max"
-    falling = ReduceLROnPlateau(optimizer, mode, factor=drop, patience=patience)
+    falling = ReduceLROnPlateau(optimizer, mode, factor=drop, patience=patience, eps=0.0)
     schedules: list[LRSchedulerConfigType] = [
         {"scheduler": falling, "interval": "epoch", "monitor": monitor}
     ]

@@ -12,7 +12,7 @@ import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -37,7 +37,14 @@ def seed_everything(seed: int) -> None:
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Hide Lightning's tips and device lists; warnings that concern the user stay."""
-    names = ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda")
+    names = [
+        f"pytorch_lightning.{name}"
+        for name in (
+            "utilities.rank_zero",
+            "accelerators.cuda",
+            "trainer.connectors.checkpoint_connector",
+        )
+    ]
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -58,16 +65,23 @@ def quiet_lightning() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def train_module(
-    module: pl.LightningModule,
-    data: pl.LightningDataModule,
-    directory: Path,
-    settings: Settings,
-    epochs: int,
-    monitor: str,
-    callbacks: Sequence[Callback] = (),
-) -> float:
-    """Run Lightning, resume where a checkpoint lies, load the best epoch; returns its score."""
+class Task(NamedTuple):
+    """What a stage trains, on what, and by which score it chooses its epoch."""
+
+    module: pl.LightningModule
+    data: pl.LightningDataModule
+    epochs: int
+    monitor: str
+    callbacks: Sequence[Callback] = ()
+
+
+def train_module(task: Task, directory: Path, settings: Settings) -> float:
+    """Run Lightning, resume where a checkpoint lies, load the best epoch; returns its score.
+
+    Raises:
+        CascadeError: training diverged.
+    """
+    module, data, epochs, monitor, callbacks = task
     checkpoints = directory / "checkpoints"
     last, best = checkpoints / "last.ckpt", checkpoints / "best.ckpt"
     pace = Pace()
