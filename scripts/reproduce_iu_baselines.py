@@ -67,7 +67,7 @@ def systems_of(train: pd.DataFrame, val: pd.DataFrame, test: pd.DataFrame) -> di
         drawn = np.random.default_rng(seed).integers(len(texts), size=count)
         made[f"{RANDOM} (seed {seed})"] = [texts[row] for row in drawn]
     made[ORACLE] = oracle(train, test)
-    made[RETRIEVED] = retrieve(train, test)
+    made[RETRIEVED] = retrieve(train["indication"], test["indication"], texts)
     return made
 
 
@@ -88,14 +88,13 @@ def oracle(train: pd.DataFrame, test: pd.DataFrame) -> list[str]:
     return found
 
 
-def retrieve(train: pd.DataFrame, test: pd.DataFrame) -> list[str]:
-    """The findings of the training study of the likest indication; the commonest where none is."""
+def retrieve(known: pd.Series, asked: pd.Series, texts: Sequence[str]) -> list[str]:
+    """The text of the training study of the likest indication; the commonest where none is."""
     vectorizer = TfidfVectorizer(
         ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\b[a-z]+\b|\d+"
     )
-    known = vectorizer.fit_transform(train["indication"].fillna(""))
-    similar = (vectorizer.transform(test["indication"].fillna("")) @ known.T).toarray()
-    texts = train["findings"].tolist()
+    rows = vectorizer.fit_transform(known.fillna(""))
+    similar = (vectorizer.transform(asked.fillna("")) @ rows.T).toarray()
     usual = commonest(texts)[0]
     return [texts[row.argmax()] if row.max() > 0 else usual for row in similar]
 

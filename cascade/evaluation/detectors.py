@@ -88,9 +88,12 @@ def prevalence(truth: np.ndarray) -> np.ndarray:
     return np.asarray(positives / np.maximum(scored.sum(axis=0), 1))
 
 
-def logistic(lesson: Lesson) -> np.ndarray:
-    """One logistic regression a label, ``(N, K)``; the rate where a label has one class."""
-    return _each_label(lesson, 1, lambda: LogisticRegression(C=LOGISTIC_C, max_iter=300, tol=1e-3))
+def logistic(lesson: Lesson, c: float = LOGISTIC_C) -> np.ndarray:
+    """One logistic regression a label, ``(N, K)``; the rate where a label has one class.
+
+    ``c`` is the inverse of the regularisation's strength.
+    """
+    return _each_label(lesson, 1, lambda: LogisticRegression(C=c, max_iter=300, tol=1e-3))
 
 
 def linear_svm(lesson: Lesson) -> np.ndarray:
