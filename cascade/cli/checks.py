@@ -99,6 +99,7 @@ RULES: dict[str, Rule] = {
     "*.balance": _BALANCE,
     "*.augment": Rule(optional=True),
     "classifier.compile": Rule(choices=("inductor", "aot_eager", "eager")),
+    "*.augment.crop": Rule(int, least=16),
     "*.optimizer.name": Rule(choices=("adamw", "sgd", "rmsprop")),
     "*.optimizer.lr": Rule(above=0),
     "*.optimizer.momentum": _SHARE,

@@ -213,5 +213,5 @@ class StudyDataModule(pl.LightningDataModule):
         """Floats in [0, 1]; augmented while training."""
         images = to_unit(batch.images)
         if self.augment is not None and self.trainer is not None and self.trainer.training:
-            images = self.augment(images.flatten(0, 1)).view_as(images)
+            images = self.augment(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         return batch._replace(images=images)

@@ -76,6 +76,7 @@ def write_bundle(
         "width": reader.width,
         "length_penalty": reader.length_penalty,
         "no_repeat": reader.no_repeat,
+        "crop": reader.classifier.encoder.crop,
         **{key: getattr(reader, key) for key in SAMPLING},
         "suitability_components": (
             len(reader.suitability.components) if reader.suitability is not None else None
@@ -180,6 +181,7 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
         labels = labels_from_json(named["labels"])
         vocabulary = Vocabulary.from_json(words) if words is not None else None
         encoder = create_encoder(**config["encoder"])
+        encoder.crop = config.get("crop")  # bundles of before have none
         encoder.origin = config.get("facts", {}).get("encoder weights", "unknown")
         asked = directory / INDICATIONS
         condition = Condition.from_json(read_json(asked)) if asked.is_file() else None

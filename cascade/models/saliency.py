@@ -58,7 +58,7 @@ def grad_cam(classifier: StudyClassifier, images: Tensor, label: int) -> Tensor 
         maps = maps.detach().clone().requires_grad_()
         score = classifier.read_maps(maps, views).logits[0, label]
         (gradients,) = torch.autograd.grad(score, maps)
-    return _enlarged(class_activation(maps.detach(), gradients), images)
+    return _enlarged(class_activation(maps.detach(), gradients), images, classifier)
 
 
 @torch.no_grad()
@@ -80,7 +80,7 @@ def evidence_map(classifier: StudyClassifier, images: Tensor, label: int) -> Ten
     if evidence is None or evidence.shape[3] * evidence.shape[4] < 2:
         return None
     found = evidence[0, :, label]
-    return _enlarged((found - found.mean()).clamp(min=0), images)
+    return _enlarged((found - found.mean()).clamp(min=0), images, classifier)
 
 
 def saliency_map(classifier: StudyClassifier, images: Tensor, label: int) -> Tensor | None:
@@ -89,11 +89,16 @@ def saliency_map(classifier: StudyClassifier, images: Tensor, label: int) -> Ten
     return find(classifier, images, label)
 
 
-def _enlarged(found: Tensor, images: Tensor) -> Tensor:
-    """Maps of 0 and more, scaled to their common maximum, at the size of the images."""
+def _enlarged(found: Tensor, images: Tensor, classifier: StudyClassifier) -> Tensor:
+    """Maps of 0 and more, scaled to their common maximum, at the size of the images.
+
+    0 where the encoder did not look (``Encoder.crop``).
+    """
     highest = found.max()
     if highest > 0:
         found = found / highest
-    size = (int(images.shape[2]), int(images.shape[3]))
+    full = (int(images.shape[2]), int(images.shape[3]))
+    top, left, *size = classifier.encoder.window(*full)
     spread = F.interpolate(found.unsqueeze(1), size=size, mode="bilinear", align_corners=False)
-    return spread[:, 0].clamp(0, 1)
+    beside = (left, full[1] - left - size[1], top, full[0] - top - size[0])
+    return F.pad(spread[:, 0].clamp(0, 1), beside)

@@ -12,6 +12,7 @@ from typing import Any
 
 from cascade.data.locks import locked
 from cascade.data.splits import take_training_share
+from cascade.data.transforms import check_crops
 from cascade.errors import InputError
 from cascade.inference.bundle import read_bundle
 from cascade.io.collection import Collection, read_collection
@@ -57,6 +58,7 @@ def run_cascade(settings: Settings, out: str | Path, shared: Path | None = None)
     rounds = int(settings["rounds"])
     if rounds < 1:
         raise InputError(f"rounds={rounds}: at least one round is needed")
+    check_crops(settings)
     _check_relabelling(settings, rounds)
     check_processes(settings)
     claim_run(out, settings)

@@ -64,7 +64,7 @@ def extract_features(
             batch = dataset.__getitems__(range(start, min(start + batch_size, len(dataset))))
             images = to_unit(batch.images.to(device))
             if augment is not None:
-                images = augment(images.flatten(0, 1)).view_as(images)
+                images = augment(images.flatten(0, 1)).unflatten(0, images.shape[:2])
             views = batch.views.to(device)
             output = network.forward_all(images, views)
             if maps:

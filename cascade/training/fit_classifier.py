@@ -14,7 +14,7 @@ from torch import Tensor
 from cascade.data.cache import ImageCache
 from cascade.data.datamodule import StudyDataModule, sampling_weights
 from cascade.data.datasets import StudyDataset, StudyRecords
-from cascade.data.transforms import Augment, to_unit
+from cascade.data.transforms import Augment, crop_of, to_unit
 from cascade.errors import InputError
 from cascade.labels.table import NORMAL, LabelTable, disease_owners
 from cascade.models.encoders import TRAINING_OPTIONS, create_encoder, load_weights
@@ -135,6 +135,7 @@ def classifier_task(
         network.replace_head(len(table.labels), **head)
         network.dropout.p = float(options["dropout"])
         network.encoder.unfreeze(settings["encoder"].get("unfreeze"))
+    network.encoder.crop = crop_of(options["augment"], cache.size, "classifier")
     network.train()
     module = ClassifierModule(
         network, table.exclusive, disease_owners(table.labels), options["optimizer"]

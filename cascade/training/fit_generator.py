@@ -128,6 +128,12 @@ def generator_task(
     learn, select = StudyDataset(train, cache, table), StudyDataset(val, cache, table)
     augments: list[Augment | None] = [None]
     if options["augment"]:
+        read, cut = reader.classifier.encoder.crop, options["augment"].get("crop")
+        if cut != read:
+            raise InputError(
+                f"generator.augment.crop={cut}: the classifier was trained on crop={read}, and the "
+                f"decoder reads the same pictures; give generator.augment.crop={read or 'null'}"
+            )
         augments += [
             Augment(**options["augment"], seed=seed * 1009 + copy)
             for copy in range(1, int(options["copies"]))

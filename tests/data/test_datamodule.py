@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from cascade.data.datamodule import sampling_weights
-from cascade.data.transforms import Augment, to_unit
+from cascade.data.transforms import Augment, check_crops, to_unit
+from cascade.errors import InputError
 
 NAN = float("nan")
 
@@ -54,6 +55,44 @@ def test_no_change_asked_is_no_change():
     images = torch.rand(2, 1, 8, 8) * 0.9 + 0.05
     out = Augment(rotation=0, shift=0, scale=0, exposure=0)(images)
     assert torch.allclose(out, images, atol=1e-5)
+
+
+def test_a_crop_is_a_square_of_the_picture_at_many_places():
+    # Each pixel tells its row and column, so that a crop tells where it was taken.
+    picture = (torch.arange(6).view(6, 1) * 10 + torch.arange(6)).float() / 100
+    still = {"rotation": 0.0, "shift": 0.0, "scale": 0.0, "exposure": 0.0}
+    cut = Augment(**still, crop=4, seed=2)(picture.expand(60, 1, 6, 6))
+    assert cut.shape == (60, 1, 4, 4)
+    corners = set()
+    for found in cut[:, 0]:
+        top, left = divmod(round(100 * float(found[1, 1])) - 11, 10)
+        corners.add((top, left))
+        assert torch.allclose(found, picture[top : top + 4, left : left + 4], atol=1e-4)
+    assert corners == {(top, left) for top in range(3) for left in range(3)}
+
+
+def test_without_a_crop_the_draws_are_those_of_before():
+    images = torch.rand(3, 1, 8, 8)
+    assert torch.equal(Augment(seed=1)(images), Augment(crop=None, seed=1)(images))
+
+
+def cropping(classifier=None, generator=None):
+    return {
+        "data": {"image_size": 32},
+        "classifier": {"augment": {"crop": classifier}},
+        "generator": {"augment": {"crop": generator}},
+    }
+
+
+def test_both_stages_cut_alike_and_within_the_picture():
+    check_crops(cropping())
+    check_crops(cropping(32, 32))
+    check_crops(cropping(24, 24))
+    check_crops(cropping(24) | {"generator": {"augment": None}})
+    with pytest.raises(InputError, match=r"classifier.augment.crop=33: .* data.image_size=32"):
+        check_crops(cropping(33, 33))
+    with pytest.raises(InputError, match=r"generator.augment.crop=None: .*augment.crop=24"):
+        check_crops(cropping(24))
 
 
 def test_left_stays_left():

@@ -231,6 +231,22 @@ def test_a_bundle_keeps_how_words_are_drawn(tmp_path):
     assert loaded.read(IMAGES, VIEWS).drafts == reader.read(IMAGES, VIEWS).drafts
 
 
+def test_a_bundle_keeps_which_part_of_a_picture_is_read(tmp_path):
+    reader = make()
+    reader.classifier.encoder.crop = 24
+    write(reader, tmp_path / "model")
+    loaded, _ = read_bundle(tmp_path / "model")
+    assert loaded.classifier.encoder.crop == 24
+    assert torch.equal(loaded.read(IMAGES, VIEWS).features, reader.read(IMAGES, VIEWS).features)
+
+
+def test_a_bundle_of_before_reads_whole_pictures(bundle):
+    config = json.loads((bundle / "config.json").read_text())
+    assert config.pop("crop") is None
+    (bundle / "config.json").write_text(json.dumps(config))
+    assert read_bundle(bundle)[0].classifier.encoder.crop is None
+
+
 def test_a_bundle_of_before_searches_a_beam(bundle):
     config = json.loads((bundle / "config.json").read_text())
     for key in ("decoding", "temperature", "top_p", "seed"):

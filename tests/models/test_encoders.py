@@ -284,3 +284,12 @@ def test_errors_list_the_choices(name, options, message):
 def test_a_depth_that_is_not_there():
     with pytest.raises(ValueError, match="encoder.unfreeze=5: this encoder has 0 to 4 stages"):
         create_encoder("tiny", width=4).unfreeze(5)
+
+
+def test_a_crop_is_the_centre_of_a_larger_picture():
+    encoder = create_encoder("tiny", width=4).eval()
+    images = torch.rand(2, 1, 36, 40)
+    centre = encoder(images[:, :, 2:34, 4:36])
+    encoder.crop = 32
+    assert torch.equal(encoder(images), centre)
+    assert torch.equal(encoder(images[:, :, 2:34, 4:36]), centre)

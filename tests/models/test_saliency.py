@@ -126,3 +126,15 @@ def test_places_that_say_the_same_and_a_single_place():
     classifier = halves(pool=1, pooling="max")
     assert evidence_map(classifier, torch.zeros(1, 1, 4, 4), 0).max() == 0
     assert saliency_map(halves(pool=4, pooling="max"), torch.ones(1, 1, 4, 4), 0) is None
+
+
+def test_a_map_is_zero_where_the_encoder_does_not_look():
+    classifier = halves(pool=1)
+    classifier.encoder.crop = 4
+    image = torch.ones(1, 1, 6, 8)
+    found = grad_cam(classifier, image, 0)[0]
+    assert found.shape == (6, 8)
+    # The window is rows 1 to 4, columns 2 to 5; its left half speaks for label 0.
+    assert found[1:5, 2:4].min() == 1
+    found[1:5, 2:4] = 0
+    assert found.max() == 0

@@ -684,3 +684,30 @@ def test_self_critical_settings_that_are_none(tiny, settings, tmp_path):
     chosen = {**settings, "generator": {**settings["generator"], "monitor": "loss"}}
     with pytest.raises(InputError, match="monitor=loss: expected one of bleu, reward"):
         generate(tmp_path, tiny, chosen)
+
+
+def test_random_crops_in_training_and_the_centre_afterwards(tiny, settings, tmp_path):
+    settings["classifier"]["augment"]["crop"] = 24
+    settings["generator"]["augment"]["crop"] = 24
+    reader, score = classify(tmp_path / "c", tiny, settings)
+    assert reader.classifier.encoder.crop == 24
+    assert score > 0
+    images = torch.rand(1, 1, 1, 32, 32)
+    views = torch.ones(1, 1, dtype=torch.bool)
+    whole, centre = (
+        reader.classifier(picture, views) for picture in (images, images[..., 4:28, 4:28])
+    )
+    assert torch.equal(whole, centre)
+    whole = fit_generator(
+        tmp_path / "g", reader, tiny.train, tiny.val, tiny.cache, tiny.table, settings
+    )[0]
+    assert whole.decoder is not None
+
+
+def test_a_decoder_reads_the_pictures_that_the_classifier_learned_on(tiny, settings, tmp_path):
+    settings["generator"]["augment"]["crop"] = 24
+    with pytest.raises(InputError, match=r"trained on crop=None.* give .*crop=null"):
+        generate(tmp_path, tiny, settings)
+    settings["classifier"]["augment"]["crop"] = 33
+    with pytest.raises(InputError, match=r"classifier.augment.crop=33"):
+        classify(tmp_path, tiny, settings)

@@ -27,6 +27,10 @@ class Encoder(nn.Module):
         - images: ``(B, 1, H, W)`` in [0, 1]
         - output: ``(B, D, H', W')`` with ``D = self.num_features``
         - ``pool`` of it: ``(B, D)``
+
+    Attributes:
+        crop: larger pictures are read within a square of this side at their centre, as one does
+            after training on random crops; None reads them whole.
     """
 
     mean: Tensor
@@ -53,6 +57,7 @@ class Encoder(nn.Module):
         usual = (IMAGENET_MEAN, IMAGENET_STD) if rgb else ((0.5,), (0.25,))
         for name, values in zip(("mean", "std"), (mean or usual[0], std or usual[1]), strict=True):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+        self.crop: int | None = None
         self.open_stages = len(self.stages)
         self.origin = "random"
         """Where the weights come from, in words; the bundle keeps it."""
@@ -64,10 +69,23 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """The feature map of a batch."""
+        top, left, height, width = self.window(images.shape[2], images.shape[3])
+        images = images[:, :, top : top + height, left : left + width]
         maps = (images - self.mean) / self.std
         for stage in self.stages:
             maps = stage(maps)
         return maps
+
+    def window(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """What is read of a picture: top, left, height and width in pixels.
+
+        >>> encoder = Encoder([nn.Identity()], 1, rgb=False)
+        >>> encoder.crop = 224
+        >>> encoder.window(256, 200)
+        (16, 0, 224, 200)
+        """
+        sides = [side if self.crop is None else min(side, self.crop) for side in (height, width)]
+        return (height - sides[0]) // 2, (width - sides[1]) // 2, sides[0], sides[1]
 
     def pool(self, maps: Tensor) -> Tensor:
         """The pooled vector of feature maps: their mean, normalised where the net's own head does.
