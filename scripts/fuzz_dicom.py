@@ -257,7 +257,7 @@ def fuzz(seconds: float, workers: int, seed: int, keep: Path | None) -> dict[str
     results = context.Queue()
     outcomes: Counter[str] = Counter()
     findings: list[tuple[int, str]] = []
-    peak = slowest = 0.0
+    peak, slowest = 0.0, (0.0, 0)
     begun = time.monotonic()
     stride = 10**9
     running: list[tuple[Any, Any, int]] = []
@@ -277,7 +277,7 @@ def fuzz(seconds: float, workers: int, seed: int, keep: Path | None) -> dict[str
             while True:
                 execution, found, bad, used, took = results.get(timeout=0.5)
                 outcomes[found] += 1
-                peak, slowest = max(peak, used), max(slowest, took)
+                peak, slowest = max(peak, used), max(slowest, (took, execution))
                 if bad:
                     findings.append((execution, found))
         for index, (process, at, _) in enumerate(running):
@@ -319,7 +319,7 @@ def table(result: dict[str, Any], workers: int, seed: int) -> str:
         f"process{'es' if workers > 1 else ''} on {platform.machine()}, "
         f"Python {platform.python_version()}, pydicom {pydicom.__version__}; "
         f"{small} small seeds and {real} real files. Slowest execution "
-        f"{result['slowest']:.1f} s, largest process {result['peak'] / 2**20:.0f} MiB "
+        f"{result['slowest'][0]:.1f} s (number {result['slowest'][1]}), largest process {result['peak'] / 2**20:.0f} MiB "
         f"(limit {MEMORY / 2**20:.0f}), findings: {len(result['findings'])}.",
         "",
         "| outcome | executions |",
