@@ -15,6 +15,8 @@ and annotations.parquet, one row an image. A file that cannot be read is a row w
 picture unlike the training radiographs is marked doubtful and its draft withheld. Killed, the same
 command goes on; no file is annotated twice.
 
+  operating_point=NAME   at which findings are called present: best_f1 (default),
+                 high_sensitivity or high_specificity, by thresholds chosen on validation
   batch_size=N   images through the network at a time
   workers=N      processes that decode ahead of it (0: in this process)
   limit=N        the first N images only
@@ -40,18 +42,21 @@ def run(config: DictConfig) -> None:
     from cascade.inference.archive import annotate_archive
     from cascade.inference.indications import read_indications
     from cascade.inference.predictor import Predictor
-    from cascade.pipeline.progress import progress_bar
+    from cascade.pipeline.progress import progress_bar, say
 
     asked = None
     if settings["indications"]:
         asked = read_indications(existing(settings, "indications"))
     out: Path = output_directory()
-    predictor = Predictor(model, settings["device"])
+    point = str(settings["operating_point"])
+    predictor = Predictor(model, settings["device"], point)
     if asked is not None and predictor.reader.condition is None:
         raise InputError(
             f"{model} reads no indication: leave indications= away, or take a model that was "
             "trained with generator.condition=indication"
         )
+    if predictor.operating_point is None:
+        say("the model has no operating points (it is of before): no finding is called")
     with progress_bar("annotating") as update:
         summary = annotate_archive(
             source,
@@ -62,6 +67,7 @@ def run(config: DictConfig) -> None:
             workers=int(settings["workers"]),
             limit=settings["limit"],
             indications=asked,
+            operating_point=point,
             progress=update,
         )
     print(summary)

@@ -60,12 +60,52 @@ def epoch_seed(seed: int, trainer: pl.Trainer | None) -> int:
     return seed * 1_000_003 + (trainer.current_epoch if trainer is not None else 0)
 
 
-def training_sampler(count: int, weights: np.ndarray | None, seed: int) -> Draws:
-    """Shuffled, or drawn with replacement by weight ``(count,)``."""
+class Dropout(NamedTuple):
+    """Data dropout: of some studies, the normal ones, only a share takes part in each epoch.
+
+    Shin et al. 2016 let each normal image into an epoch with probability 0.258. Here as many of
+    them are drawn anew each time, without replacement, so that all epochs have one length.
+
+    Attributes:
+        rows: ``(N,)`` bool, the studies that it concerns.
+        share: of them that takes part, in (0, 1].
+    """
+
+    rows: np.ndarray
+    share: float
+
+    def kept(self, generator: torch.Generator) -> np.ndarray:
+        """The studies of one epoch, ``(N,)`` bool."""
+        normal = np.flatnonzero(self.rows)
+        count = max(round(self.share * len(normal)), 1)
+        kept = ~self.rows
+        kept[normal[torch.randperm(len(normal), generator=generator)[:count].numpy()]] = True
+        return kept
+
+
+def training_sampler(
+    count: int, weights: np.ndarray | None, seed: int, dropout: Dropout | None = None
+) -> Draws:
+    """Shuffled, or drawn with replacement by weight ``(count,)``; of those that take part.
+
+    Where studies are drawn by weight, ``dropout`` changes which normal studies an epoch sees, not
+    how often normal ones are drawn: those that take part have the weight of all.
+    """
     generator = torch.Generator().manual_seed(seed)
+    if dropout is None or not dropout.rows.any():
+        if weights is None:
+            return RandomSampler(range(count), generator=generator)
+        return WeightedRandomSampler(weights.tolist(), count, generator=generator)
+    kept = dropout.kept(generator)
     if weights is None:
-        return RandomSampler(range(count), generator=generator)
-    return WeightedRandomSampler(weights.tolist(), count, generator=generator)
+        rows = np.flatnonzero(kept)
+        return rows[torch.randperm(len(rows), generator=generator).numpy()].tolist()
+    normal = kept & dropout.rows
+    lifted = np.where(
+        normal, weights * weights[dropout.rows].sum() / weights[normal].sum(), weights
+    )
+    drawn = np.where(kept, lifted, 0.0)
+    return WeightedRandomSampler(drawn.tolist(), int(kept.sum()), generator=generator)
 
 
 class Share(NamedTuple):
@@ -177,12 +217,14 @@ class StudyDataModule(pl.LightningDataModule):
         weights: np.ndarray | None = None,
         augment: Augment | None = None,
         seed: int = 0,
+        dropout: Dropout | None = None,
     ) -> None:
         """Hold the datasets; nothing is read yet."""
         super().__init__()
         self.train, self.val = train, val
         self.batch_size, self.workers = batch_size, workers
         self.weights, self.augment, self.seed = weights, augment, seed
+        self.dropout = dropout
 
     def _loader(self, dataset: StudyDataset, batches: Iterable[list[int]]) -> DataLoader:
         workers = workers_within(self.workers)
@@ -202,6 +244,10 @@ class StudyDataModule(pl.LightningDataModule):
         draws = training_sampler(len(self.train), self.weights, seed)
         drop_last = len(self.train) >= 2 * self.batch_size
         return self._loader(self.train, TrainingBatches(draws, self.batch_size, drop_last, share))
+            self.augment.generator.manual_seed(seed + 1)
+        sampler = training_sampler(len(self.train), self.weights, seed, self.dropout)
+        drop_last = len(sampler) >= 2 * self.batch_size  # type: ignore[arg-type]
+        return self._loader(self.train, sampler, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader:
         """Every study once."""

@@ -16,9 +16,10 @@ from cascade.evaluation.significance import Figure, McNemar, Resampling, adjuste
 from cascade.evaluation.statistics import TextScores
 from cascade.evaluation.systems import Rows, System, Training
 from cascade.metrics import calibration, classification
+from cascade.metrics.operating import OPERATING_NAMES, OPERATING_POINTS
 
 DECISION_METRICS = ("sensitivity", "specificity", "precision", "f1")
-BEST_F1 = "best F1"
+BEST_F1 = OPERATING_NAMES["best_f1"]
 EXACT = "exact match"
 OPERATING_COLUMNS = [
     *("system", "trivial", "label", "point", "threshold"),
@@ -64,7 +65,7 @@ class OperatingScores:
                     for place in range(len(self.names))
                 ]
             )
-            for point in classification.OPERATING_POINTS
+            for point in OPERATING_POINTS
         }
         self.decisions = {
             point: probabilities >= thresholds for point, thresholds in self.thresholds.items()
@@ -162,17 +163,14 @@ def operating_table(
                     "threshold": threshold,
                     "val_positives": int(val_positives[place]),
                     "val_negatives": int(val_negatives[place]),
-                    "reason": "",
+                    "reason": classification.threshold_reason(
+                        threshold, int(val_positives[place]), int(val_negatives[place])
+                    ),
                 }
                 row = counts.iloc[place]
                 record |= {key: int(row[key]) for key in ("positives", "negatives")}
-                if np.isnan(threshold):
-                    lacking = "positive" if not val_positives[place] else "negative"
-                    record["reason"] = f"validation has no {lacking}"
-                else:
+                if not np.isnan(threshold):
                     record |= {key: int(row[key]) for key in ("decided", "hits")}
-                    if np.isinf(threshold):
-                        record["reason"] = "no score is specific enough on validation: none called"
                 for metric in DECISION_METRICS:
                     found = figures[system.name][f"{metric}@{point}:{label}"]
                     record |= {metric: found.value, f"{metric}_low": found.low}

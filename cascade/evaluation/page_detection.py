@@ -17,7 +17,7 @@ from cascade.evaluation.page_common import Look, cell, interval_text, plain_cell
 from cascade.evaluation.significance import Figure
 from cascade.evaluation.statistics import METRICS
 from cascade.evaluation.systems import System
-from cascade.metrics.classification import OPERATING_POINTS
+from cascade.metrics.operating import OPERATING_POINTS
 
 MOST_PANELS = 24
 """So many labels have curves on the page, those with the most positives; the tables have all."""

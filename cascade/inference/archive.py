@@ -36,6 +36,7 @@ from cascade.inference.sources import (
 )
 from cascade.io.files import explain_write_errors, read_json, write_json
 from cascade.io.radiograph import Radiograph
+from cascade.metrics.operating import DEFAULT_POINT
 
 FORMAT_VERSION = 1
 _MOST_REASONS = 100
@@ -121,6 +122,7 @@ def annotate_archive(
     suffixes: Collection[str] = SUFFIXES,
     key: str = "",
     indications: Mapping[str, str] | None = None,
+    operating_point: str = DEFAULT_POINT,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Annotate the images of ``source`` into ``out``, or go on with doing so.
@@ -144,6 +146,7 @@ def annotate_archive(
         suffixes: names that end so are images whatever they hold.
         key: a secret that keys the hash of UIDs; see ``short_hash``.
         indications: by path, for a predictor that reads them; a path that is not there has none.
+        operating_point: the predictor's; a finished or begun ``out`` of another one is refused.
         progress: called after each batch is on disk with rows done and rows in all.
 
     Returns:
@@ -175,6 +178,7 @@ def annotate_archive(
         "suffixes": sorted(suffixes),
         "identifier_key": short_hash("cascade", key),
         "indications": indications_hash(indications),
+        "operating_point": operating_point,
     }
     if (finished := _finished(out, work)) is not None:
         return finished

@@ -17,8 +17,11 @@ from safetensors.torch import load_file, save_file
 from cascade import RESEARCH_NOTICE, __version__
 from cascade.data.cache import PREPROCESSING_VERSION
 from cascade.errors import InputError
+from cascade.inference.card import reliance_card
 from cascade.io.files import atomic_directory, read_json, write_json, write_text
-from cascade.labels.table import labels_from_json
+from cascade.labels.table import Label, labels_from_json
+from cascade.metrics.operating import OPERATING_NAMES
+from cascade.models.calibration import Calibration
 from cascade.models.condition import Condition
 from cascade.models.decoders import TRAINING_OPTIONS as DECODER_TRAINING_OPTIONS
 from cascade.models.decoders import create_decoder
@@ -78,6 +81,8 @@ def write_bundle(
         "no_repeat": reader.no_repeat,
         "crop": reader.classifier.encoder.crop,
         **{key: getattr(reader, key) for key in SAMPLING},
+        "calibration": reader.calibration.to_json(),
+        "operating_points": reader.operating_points,
         "suitability_components": (
             len(reader.suitability.components) if reader.suitability is not None else None
         ),
@@ -139,7 +144,8 @@ than the training data hold, not for other pictures than chest radiographs.
 | label | disease | what it holds |
 | --- | --- | --- |
 {labels}
-"""
+
+{reliance_card(reader)}"""
 
 
 def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
@@ -207,6 +213,10 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
             config.get("no_repeat", 0),  # bundles of before have none
             **{key: config[key] for key in SAMPLING if key in config},  # nor these
             condition=condition,
+            calibration=Calibration.from_json(
+                config.get("calibration"), config["exclusive"], len(labels)
+            ),
+            operating_points=_checked(config.get("operating_points"), labels),
         )
         reader.load_state_dict(_read_tensors(directory / "model.safetensors"))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -216,6 +226,22 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
         raise InputError(f"the bundle {directory} does not fit together: {reason}") from error
     reader.eval()
     return reader, {**facts, "model_id": bundle_id(directory)}
+
+
+def _checked(points: Any, labels: list[Label]) -> dict[str, dict[str, Any]] | None:
+    """Operating points of a config.
+
+    Raises:
+        KeyError, TypeError, ValueError: they are not of these labels' diseases.
+    """
+    if points is None:
+        return None
+    for disease in {label.disease for label in labels}:
+        for name in OPERATING_NAMES:
+            threshold = points[disease][name]["threshold"]
+            if threshold is not None and not 0 <= float(threshold) <= 1:
+                raise ValueError(f"the threshold {threshold} of {disease} is no probability")
+    return dict(points)
 
 
 def _read_tensors(path: Path) -> dict[str, Any]:

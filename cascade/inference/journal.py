@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from cascade.errors import InputError
 from cascade.inference.rows import dump_row
 from cascade.io.files import explain_write_errors
+from cascade.metrics.operating import DEFAULT_POINT
 
 JOURNAL = "annotations.journal.jsonl"
 SUMMARY = "annotations.json"
@@ -65,6 +66,7 @@ def check_same_work(recorded: Any, work: dict[str, Any], out: Path) -> None:
         InputError: they differ; names in what, and the remedy.
     """
     recorded = recorded if isinstance(recorded, dict) else {}
+    recorded = {"operating_point": DEFAULT_POINT, **recorded}  # annotations of before name none
     for key, value in work.items():
         if recorded.get(key) != value:
             raise InputError(

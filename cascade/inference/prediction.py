@@ -20,6 +20,10 @@ class Prediction:
         probabilities: one probability in [0, 1] a label, in the bundle's label order.
         doubts: why the draft should not be shown as it stands; empty where nothing speaks
             against it. The words are fixed phrases: they hold no identifier.
+        findings: the labels called present at the operating point, in the bundle's order; None of
+            a bundle without operating points.
+        operating_point: at which they are called, ``best_f1``, ``high_sensitivity`` or
+            ``high_specificity``; None likewise.
     """
 
     annotation: str
@@ -27,6 +31,8 @@ class Prediction:
     confidence: float
     probabilities: dict[str, float]
     doubts: tuple[str, ...] = ()
+    findings: tuple[str, ...] | None = None
+    operating_point: str | None = None
 
 
 class PredictorProtocol(Protocol):

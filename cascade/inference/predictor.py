@@ -13,6 +13,7 @@ from cascade.data.transforms import to_unit
 from cascade.errors import InputError
 from cascade.inference.bundle import read_bundle
 from cascade.inference.prediction import Prediction
+from cascade.metrics.operating import DEFAULT_POINT, OPERATING_NAMES
 from cascade.models.reader import Reader
 from cascade.text.sentences import annotation_sentences
 
@@ -24,23 +25,37 @@ class Predictor:
         reader: the networks, in evaluation mode.
         model_id: hash of the bundle.
         version: of the program that wrote it.
+        operating_point: at which findings are called present; None of a bundle without.
     """
 
-    def __init__(self, directory: str | Path, device: str = "auto") -> None:
+    def __init__(
+        self, directory: str | Path, device: str = "auto", operating_point: str = DEFAULT_POINT
+    ) -> None:
         """Load a bundle.
 
         Args:
             directory: the bundle.
             device: ``auto``, ``cpu``, ``cuda``, ...
+            operating_point: a name of ``OPERATING_NAMES``.
 
         Raises:
-            InputError: as ``read_bundle``, or no such device.
+            InputError: as ``read_bundle``, or no such device or operating point.
         """
+        if operating_point not in OPERATING_NAMES:
+            raise InputError(
+                f"operating_point={operating_point}: expected one of {', '.join(OPERATING_NAMES)}"
+            )
         self.reader: Reader
         self.reader, self.facts = read_bundle(directory)
         self.model_id: str = self.facts["model_id"]
         self.version: str = self.facts["program_version"]
         self.image_size: int = self.facts["image_size"]
+        points = self.reader.operating_points
+        self.operating_point = None if points is None else operating_point
+        self.thresholds = [
+            None if points is None else points[disease][operating_point]["threshold"]
+            for disease in self.reader.diseases
+        ]
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
@@ -63,8 +78,9 @@ class Predictor:
                 them. None: no image has one.
 
         Returns:
-            One prediction an image: the draft, its sentences, the probability of each disease, and
-            a doubt where the picture is unlike the training radiographs.
+            One prediction an image: the draft, its sentences, the probability of each disease, the
+            diseases called present, and a doubt where the picture is unlike the training
+            radiographs.
         """
         if not images:
             return []
@@ -88,11 +104,25 @@ class Predictor:
                 confidence=confidence,
                 probabilities=dict(zip(self.reader.diseases, row, strict=True)),
                 doubts=_doubts(distance),
+                findings=self._called(row),
+                operating_point=self.operating_point,
             )
             for draft, confidence, row, distance in zip(
                 drafts, confidences, reading.diseases.tolist(), distances, strict=True
             )
         ]
+
+    def _called(self, row: Sequence[float]) -> tuple[str, ...] | None:
+        """The diseases at their threshold or above; one without a threshold is never called."""
+        if self.operating_point is None:
+            return None
+        return tuple(
+            disease
+            for disease, threshold, chance in zip(
+                self.reader.diseases, self.thresholds, row, strict=True
+            )
+            if threshold is not None and chance >= threshold
+        )
 
 
 def _doubts(distance: float) -> tuple[str, ...]:

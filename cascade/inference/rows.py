@@ -9,6 +9,9 @@ doubtful           true where the image or the network gave cause for doubt
 annotation         the draft in annotation text; null unless status is ``draft``
 sentences          the draft as report sentences; null unless status is ``draft``
 confidence         of the draft, in [0, 1]
+findings           the labels called present at the operating point, a list; null unless status is
+                   ``draft``, and of a model without operating points
+operating_point    at which they are called; null where findings is
 probabilities      in JSON an object, label to probability; in Parquet one float32 column a
                    label, ``p_LABEL``: columns can be filtered and averaged where they lie
 doubts, notes      lists of phrases: why it is doubtful, what the reader had to assume
@@ -19,9 +22,9 @@ program_version    version of the program that annotated
 notice             that the draft is machine-made and unverified
 =================  ======================================================================
 
-A doubtful image keeps its probabilities and its confidence and loses its draft: a description of
-something that may be no chest radiograph would read as if somebody had looked. No row holds a
-header value as it stood in the file.
+A doubtful image keeps its probabilities and its confidence and loses its draft and its findings: a
+description of something that may be no chest radiograph would read as if somebody had looked. No
+row holds a header value as it stood in the file.
 """
 
 from __future__ import annotations
@@ -52,6 +55,8 @@ _BEFORE = [
     ("annotation", pa.string()),
     ("sentences", pa.string()),
     ("confidence", pa.float32()),
+    ("findings", pa.list_(pa.string())),
+    ("operating_point", pa.string()),
 ]
 _AFTER = [
     ("doubts", pa.list_(pa.string())),
@@ -94,7 +99,7 @@ def predicted_row(
     doubts: Sequence[str],
     **values: Any,
 ) -> dict[str, Any]:
-    """The row of an image that was annotated; any doubt withholds the draft.
+    """The row of an image that was annotated; any doubt withholds draft and findings.
 
     Args:
         path: the row's path.
@@ -113,6 +118,9 @@ def predicted_row(
     row = _row(path, "doubtful" if every_doubt else "draft", model, **values)
     if not every_doubt:
         row |= {"annotation": prediction.annotation, "sentences": prediction.sentences}
+        if prediction.findings is not None:
+            row |= {"findings": list(prediction.findings)}
+            row |= {"operating_point": prediction.operating_point}
     return row | {
         "confidence": round(float(prediction.confidence), 6),
         "probabilities": {k: round(float(p), 6) for k, p in prediction.probabilities.items()},

@@ -10,8 +10,7 @@ a thousand resamples a few array operations (``weighted_auroc``, ``weighted_aver
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,18 +21,10 @@ from sklearn.metrics import (
     roc_curve,
 )
 
+from cascade.metrics.operating import OPERATING_POINTS, TARGET
+
 MOST_POINTS = 50
 """A curve is drawn through at most so many of its points; its area is taken over all of them."""
-
-TARGET = 0.95
-OPERATING_POINTS: Mapping[str, str] = MappingProxyType(
-    {
-        "best F1": "the highest F1",
-        "sensitivity 0.95": f"the fewest false alarms at a sensitivity of at least {TARGET}",
-        "specificity 0.95": f"the most found at a specificity of at least {TARGET}",
-    }
-)
-"""How a threshold may be chosen, and what it is the threshold of."""
 
 
 def known(truth: np.ndarray) -> np.ndarray:
@@ -137,6 +128,18 @@ def choose_threshold(truth: np.ndarray, scores: np.ndarray, point: str) -> float
     else:
         score = np.where(1 - false_rate >= TARGET - 1e-12, true_rate, -1)
     return float(thresholds[int(np.argmax(score > score.max() - 1e-12))])
+
+
+def threshold_reason(threshold: float, positives: int, negatives: int) -> str:
+    """Why nothing can be called at a threshold of ``choose_threshold``; empty where it can.
+
+    >>> threshold_reason(float("nan"), 0, 3)
+    'validation has no positive'
+    """
+    if np.isnan(threshold):
+        lacking = "negative" if positives else "positive"
+        return f"validation has no {lacking}"
+    return "no score is specific enough on validation: none called" if np.isinf(threshold) else ""
 
 
 def label_scores(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from cascade.labels.table import Label, disease_owners
+from cascade.models.calibration import Calibration
 from cascade.models.condition import Condition, channel_axis
 from cascade.models.decoders import Decoder
 from cascade.models.generation import Generated, generate, generate_diverse, sample
-from cascade.models.heads import StudyClassifier, disease_probabilities, probabilities
+from cascade.models.heads import StudyClassifier, disease_probabilities
 from cascade.models.suitability import Suitability
 from cascade.text.vocabulary import UNK, Vocabulary
 
@@ -60,6 +61,9 @@ class Reader(nn.Module):
         top_p: of the draws.
         seed: of the draws.
         condition: reads the indication for the decoder; absent where it knows the image alone.
+        calibration: of the label probabilities; None leaves them as they come.
+        operating_points: of the diseases, as ``cascade.training.calibrate`` writes them; None where
+            none were chosen.
     """
 
     def __init__(
@@ -80,6 +84,8 @@ class Reader(nn.Module):
         top_p: float = 1.0,
         seed: int = 0,
         condition: Condition | None = None,
+        calibration: Calibration | None = None,
+        operating_points: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         """Join the parts; nothing is copied.
 
@@ -97,6 +103,8 @@ class Reader(nn.Module):
         self.first_word, self.max_length = first_word, max_length
         self.width, self.length_penalty, self.no_repeat = width, length_penalty, no_repeat
         self.decoding, self.temperature, self.top_p, self.seed = decoding, temperature, top_p, seed
+        self.calibration = calibration or Calibration(exclusive)
+        self.operating_points = operating_points
         self.diseases = list(dict.fromkeys(label.disease for label in labels))
         self.owners = disease_owners(labels)
 
@@ -126,6 +134,10 @@ class Reader(nn.Module):
             return features
         tokens = None if indications is None else self.condition.tokens(indications)
         return self.condition.join(features, tokens)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Label probabilities ``(B, K)`` of the classifier's scores, calibrated."""
+        return self.calibration(logits)
 
     def draft(self, features: Tensor, scores: Tensor, width: int | None = None) -> Generated:
         """Free-running drafts of some studies.
@@ -233,7 +245,7 @@ class Reader(nn.Module):
         """
         drafts = drafts and self.decoder is not None and self.vocabulary is not None
         features, logits, maps, _ = self.classifier.forward_all(images, views)
-        labels = probabilities(logits, self.exclusive)
+        labels = self.probabilities(logits)
         diseases = disease_probabilities(labels, self.owners, len(self.diseases), self.exclusive)
         if not drafts or self.vocabulary is None:
             return Reading(features, labels, diseases, None, None)

@@ -22,7 +22,6 @@ from cascade.inference.bundle import read_bundle
 from cascade.io.files import atomic_path, write_json
 from cascade.labels.table import LabelTable, disease_owners
 from cascade.metrics.hub import HubOptions
-from cascade.models.heads import probabilities as label_probabilities
 from cascade.models.reader import Reader
 from cascade.models.saliency import saliency_map
 from cascade.pipeline.collecting import current_commit
@@ -250,7 +249,7 @@ def image_withheld(
     if reader.decoder is None or reader.vocabulary is None:
         return []
     mean = torch.from_numpy(features.mean(axis=0, keepdims=True))
-    scores = label_probabilities(reader.classifier.classify(mean), reader.exclusive)
+    scores = reader.probabilities(reader.classifier.classify(mean))
     if reader.condition is None:
         found = reader.draft(mean, scores).tokens * len(indications)
     else:

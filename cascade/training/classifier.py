@@ -10,10 +10,11 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from cascade.data.datamodule import epoch_seed
 from cascade.data.datasets import Batch
 from cascade.metrics.classification import auroc, macro
 from cascade.models.heads import StudyClassifier, disease_probabilities, probabilities
-from cascade.models.losses import label_loss
+from cascade.models.losses import LabelLoss
 from cascade.training.optimizers import create_optimizer, layer_groups
 from cascade.training.together import EPOCH, StudyMean, gather
 
@@ -22,7 +23,8 @@ class ClassifierModule(pl.LightningModule):
     """Trains a ``StudyClassifier``.
 
     Validation reports ``val/auroc``, the mean over diseases whose contexts are merged, so that
-    rounds with different label sets compare; and ``val/loss``.
+    rounds with different label sets compare; and ``val/loss``, which is plain cross entropy over
+    what is certain, so that trainings with different losses compare.
     """
 
     def __init__(
@@ -31,6 +33,8 @@ class ClassifierModule(pl.LightningModule):
         exclusive: bool,
         owners: list[int],
         optimizer: dict[str, Any],
+        loss: LabelLoss | None = None,
+        seed: int = 0,
     ) -> None:
         """Hold the network.
 
@@ -40,34 +44,41 @@ class ClassifierModule(pl.LightningModule):
             owners: of ``disease_owners``.
             optimizer: arguments of ``create_optimizer``, and ``layer_decay`` of
                 ``layer_groups``.
+            loss: of training; by default the plain one.
+            seed: of the loss's soft targets.
         """
         super().__init__()
-        self.save_hyperparameters(ignore=["network"])
+        self.save_hyperparameters(ignore=["network", "loss"])
         self.network, self.exclusive, self.owners = network, exclusive, owners
         self.optimizer = dict(optimizer)
         self._losses = StudyMean()
+        self.plain = LabelLoss(exclusive)
+        self.loss, self.seed = loss or self.plain, seed
         self._scores: list[Tensor] = []
         self._truth: list[Tensor] = []
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, labels: Tensor, loss: LabelLoss) -> Tensor:
         """Diseases, and beside them their contexts with as much weight in all."""
         beside = [column for column, owner in enumerate(self.owners) if owner < 0]
         if not beside:
-            return label_loss(logits, labels, self.exclusive)
+            return loss(logits, labels)
         speaking = [column for column, owner in enumerate(self.owners) if owner >= 0]
-        first = label_loss(logits[:, speaking], labels[:, speaking], self.exclusive)
-        return first + label_loss(logits[:, beside], labels[:, beside], self.exclusive)
+        return loss(logits, labels, speaking) + loss(logits, labels, beside)
+
+    def on_train_epoch_start(self) -> None:
+        """Soft targets are drawn anew in each epoch, the same in a run that was resumed."""
+        self.loss.reseed(epoch_seed(self.seed, self.trainer))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The label loss of a batch."""
-        loss = self._loss(self.network(batch.images, batch.views), batch.labels)
+        loss = self._loss(self.network(batch.images, batch.views), batch.labels, self.loss)
         self.log("train/loss", loss, batch_size=len(batch.study_ids), **EPOCH)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Collect scores."""
         logits = self.network(batch.images, batch.views)
-        loss = self._loss(logits, batch.labels)
+        loss = self._loss(logits, batch.labels, self.plain)
         self._losses.add(loss, len(batch.study_ids))
         self._scores.append(probabilities(logits.float(), self.exclusive).cpu())
         self._truth.append(batch.labels.cpu())

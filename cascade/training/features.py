@@ -12,7 +12,8 @@ from torch import Tensor
 from cascade.data.datasets import StudyDataset
 from cascade.data.transforms import Augment, to_unit
 from cascade.errors import InputError
-from cascade.models.heads import StudyClassifier, probabilities
+from cascade.models.calibration import Calibration
+from cascade.models.heads import StudyClassifier
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ def extract_features(
     progress: Progress | None = None,
     maps: bool = False,
     memory: float = math.inf,
+    calibration: Calibration | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Features of all studies, once for each augmentation.
 
@@ -46,6 +48,7 @@ def extract_features(
         maps: the feature maps in half precision, for decoders that look at places, instead of the
             pooled features.
         memory: most GiB that the maps may take.
+        calibration: of the probabilities; None leaves them as they come.
 
     Returns:
         features ``(N, A, D)``, or ``(N, A, V, D, H', W')`` of maps, and the label probabilities of
@@ -55,6 +58,7 @@ def extract_features(
         InputError: the maps would take more than ``memory``.
     """
     network = network.eval().to(device)
+    calibration = (calibration or Calibration(exclusive)).to(device)
     copies, scores = [], []
     whole: Tensor | None = None
     total, done = len(dataset) * len(augments), 0
@@ -76,7 +80,7 @@ def extract_features(
             else:
                 parts.append(output.features.float().cpu())
             if number == 0:
-                scores.append(probabilities(output.logits.float(), exclusive).cpu())
+                scores.append(calibration(output.logits.float()).cpu())
             done += len(batch.study_ids)
             if progress is not None:
                 progress(done, total)

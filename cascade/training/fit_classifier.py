@@ -12,19 +12,27 @@ import torch
 from torch import Tensor
 
 from cascade.data.cache import ImageCache
-from cascade.data.datamodule import StudyDataModule, sampling_weights
+from cascade.data.datamodule import Dropout, StudyDataModule, sampling_weights
 from cascade.data.datasets import StudyDataset, StudyRecords
 from cascade.data.transforms import Augment, crop_of, to_unit
 from cascade.errors import InputError
 from cascade.labels.table import NORMAL, LabelTable, disease_owners
 from cascade.models.encoders import TRAINING_OPTIONS, create_encoder, load_weights
 from cascade.models.heads import HEAD_OPTIONS, StudyClassifier
+from cascade.models.losses import LabelLoss, class_weights
 from cascade.models.reader import Reader
 from cascade.models.suitability import Suitability
+from cascade.training.calibrate import calibrate, label_logits
 from cascade.training.callbacks import GradualUnfreezing
 from cascade.training.classifier import ClassifierModule
 from cascade.training.together import jointly
-from cascade.training.trainer import Task, quiet_lightning, seed_everything, train_module
+from cascade.training.trainer import (
+    Task,
+    quiet_lightning,
+    seed_everything,
+    train_module,
+    wants_gpu,
+)
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +92,12 @@ def fit_classifier(
         start_from: fine-tune this network under a new head (rounds after the first).
 
     Returns:
-        A reader without decoder, of the best epoch, and that epoch's validation AUROC.
+        A reader without decoder, of the best epoch, with its calibration and operating points, and
+        that epoch's validation AUROC.
 
     Raises:
-        InputError: no labelled study, or a label without a positive training study.
+        InputError: no labelled study, a label without a positive training study, or a loss or a
+            sampling that these labels do not have.
         CascadeError: training diverged.
     """
     task = classifier_task(train, val, cache, table, settings, start_from)
@@ -98,7 +108,13 @@ def fit_classifier(
     assert isinstance(data, StudyDataModule)
     network = module.network.eval()
     suitability = Suitability.fit(_first_pictures(data.train), _first_pictures(data.val))
-    return Reader(network, table.labels, table.exclusive, suitability=suitability), score
+    reader = Reader(network, table.labels, table.exclusive, suitability=suitability)
+    options, select = settings["classifier"], data.val
+    device = "cuda" if torch.cuda.is_available() and wants_gpu(settings) else "cpu"
+    logits = label_logits(network, select, int(options["batch_size"]), device)
+    method = str(options.get("calibration", "none"))
+    calibrate(reader, logits, select.labels, select.records.patient_ids, method)
+    return reader, score
 
 
 def classifier_task(
@@ -121,9 +137,17 @@ def classifier_task(
     select = StudyDataset(_labelled(val, table, "val"), cache, table)
     _require_positives(learn.labels, table)
     weights = balance_weights(learn, table, options["balance"])
+    loss = create_loss(learn.labels, table.exclusive, options)
     augment = Augment(**options["augment"], seed=seed) if options["augment"] else None
     data = StudyDataModule(
-        learn, select, options["batch_size"], options["workers"], weights, augment, seed
+        learn,
+        select,
+        options["batch_size"],
+        options["workers"],
+        weights,
+        augment,
+        seed,
+        data_dropout(learn, table, float(options.get("normal_share", 1.0))),
     )
     head = {key: options[key] for key in HEAD_OPTIONS if key in options}
     if start_from is None:
@@ -138,7 +162,7 @@ def classifier_task(
     network.encoder.crop = crop_of(options["augment"], cache.size, "classifier")
     network.train()
     module = ClassifierModule(
-        network, table.exclusive, disease_owners(table.labels), options["optimizer"]
+        network, table.exclusive, disease_owners(table.labels), options["optimizer"], loss, seed
     )
     epochs = int(options["epochs"] if start_from is None else options["next_epochs"])
     every = settings["encoder"].get("gradual")
@@ -146,6 +170,41 @@ def classifier_task(
     if options.get("compile"):
         network.compile(backend=options["compile"])  # its weights keep their names
     return Task(module, data, epochs, "val/auroc", gradual)
+
+
+def create_loss(labels: Tensor, exclusive: bool, options: Settings) -> LabelLoss:
+    """The training loss from settings, with class weights by the training labels ``(N, K)``.
+
+    Raises:
+        InputError: unknown names, or a choice that exclusive labels do not have.
+    """
+    names = ("loss", "uncertain", "soft_range", "gamma", "gamma_positive", "gamma_negative", "clip")
+    chosen = {name: options[name] for name in names if name in options}
+    try:
+        plain = LabelLoss(exclusive, **chosen)
+        beta = float(options.get("effective_beta", 0.999))
+        kind = options.get("class_weights", "none")
+        weights = class_weights(plain.targets(labels), kind, exclusive, beta)
+        return LabelLoss(exclusive, **chosen, weights=weights)
+    except ValueError as error:
+        raise InputError(f"classifier: {error}") from error
+
+
+def data_dropout(dataset: StudyDataset, table: LabelTable, share: float) -> Dropout | None:
+    """Which studies sit out of an epoch; None where all take part.
+
+    Raises:
+        InputError: the table has no label named normal.
+    """
+    if share >= 1:
+        return None
+    if NORMAL not in table.names:
+        raise InputError(
+            f"classifier.normal_share={share:g} needs a label named {NORMAL}: give 1, or labels "
+            "that have it"
+        )
+    normal = dataset.labels[:, table.names.index(NORMAL)] == 1
+    return Dropout(normal.numpy(), share)
 
 
 def _labelled(records: StudyRecords, table: LabelTable, split: str) -> StudyRecords:

@@ -150,6 +150,7 @@ def generator_task(
             progress,
             maps=decoder.input == "map",
             memory=float(options.get("map_memory", math.inf)),
+            calibration=reader.calibration,
         )
 
     features, scores = extract(learn, augments)
@@ -157,6 +158,7 @@ def generator_task(
     decoder.set_feature_statistics(features.flatten(0, 1))
     reader.classifier.cpu().eval()
     reader.decoder, reader.vocabulary, reader.condition = decoder, vocabulary, condition
+    reader.calibration.cpu()
     reader.first_word, reader.max_length = options["first_word"], int(options["max_length"])
     reader.width, reader.length_penalty = int(options["width"]), float(options["length_penalty"])
     reader.no_repeat = int(options.get("no_repeat", 0))

@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from cascade.data.datamodule import sampling_weights
+from cascade.data.datamodule import Dropout, StudyDataModule, sampling_weights, training_sampler
+from cascade.data.datasets import Batch
 from cascade.data.transforms import Augment, check_crops, to_unit
 from cascade.errors import InputError
 
@@ -100,3 +103,65 @@ def test_left_stays_left():
     images[..., :4] = 1.0
     out = Augment(rotation=10, shift=0.05, scale=0.1, exposure=0.0, seed=1)(images)
     assert bool((out[..., :8].mean(dim=(1, 2, 3)) > out[..., 8:].mean(dim=(1, 2, 3))).all())
+
+
+NORMAL = np.array([True] * 8 + [False] * 4)
+
+
+def test_data_dropout_takes_another_share_of_the_normal_each_epoch():
+    dropout = Dropout(NORMAL, 0.25)
+    epochs = [list(training_sampler(12, None, seed, dropout)) for seed in range(40)]
+    assert all(len(epoch) == len(set(epoch)) == 6 for epoch in epochs)  # two normal, all others
+    assert all({8, 9, 10, 11} <= set(epoch) for epoch in epochs)
+    seen = np.bincount(np.concatenate(epochs), minlength=12)
+    assert seen[8:].tolist() == [40] * 4
+    assert seen[:8].sum() == 80
+    assert (seen[:8] > 2).all()  # each has its turn, one epoch in four
+    assert list(training_sampler(12, None, 3, dropout)) == epochs[3]
+
+
+def test_a_share_too_small_for_one_keeps_one():
+    assert len(list(training_sampler(12, None, 0, Dropout(NORMAL, 0.01)))) == 5
+
+
+def test_dropout_leaves_the_balance_of_drawing_by_weight():
+    labels = np.stack([NORMAL, ~NORMAL], axis=1).astype(float)
+    weights = sampling_weights(labels, "normal", normal=0)
+    drawn = [
+        row
+        for seed in range(400)
+        for row in training_sampler(12, weights, seed, Dropout(NORMAL, 0.25))
+    ]
+    assert len(drawn) == 2400
+    assert np.mean(np.array(drawn) < 8) == pytest.approx(0.5, abs=0.04)
+    one = list(training_sampler(12, weights, 0, Dropout(NORMAL, 0.25)))
+    assert len({row for row in one if row < 8}) <= 2
+
+
+def test_no_normal_study_is_no_dropout():
+    dropout = Dropout(np.zeros(5, dtype=bool), 0.5)
+    assert list(training_sampler(5, None, 1, dropout)) == list(training_sampler(5, None, 1))
+
+
+class Pictures(torch.utils.data.Dataset):
+    """Two studies of one pattern each, as ``StudyDataset`` gives them."""
+
+    def __len__(self):
+        return 2
+
+    def __getitems__(self, rows):
+        ramp = torch.arange(256, dtype=torch.uint8).view(1, 1, 1, 16, 16)
+        images = ramp.repeat(len(rows), 1, 1, 1, 1)
+        views = torch.ones(len(rows), 1, dtype=torch.bool)
+        return Batch(images, views, torch.tensor([[float(row)] for row in rows]), ["s"] * len(rows))
+
+
+def test_a_repeated_study_is_another_crop_each_time():
+    weights = np.array([1e-9, 1.0])  # the second one again and again
+    data = StudyDataModule(Pictures(), Pictures(), 2, weights=weights, augment=Augment(seed=0))
+    data.trainer = SimpleNamespace(training=True, current_epoch=0)
+    (batch,) = list(data.train_dataloader())
+    assert batch.labels.tolist() == [[1.0], [1.0]]
+    assert torch.equal(batch.images[0], batch.images[1])
+    changed = data.on_after_batch_transfer(batch, 0).images
+    assert not torch.allclose(changed[0], changed[1], atol=0.01)

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -111,6 +112,8 @@ def test_rows(tmp_path):
         "annotation": "opacity",
         "sentences": "There is an opacity.",
         "confidence": 0.75,
+        "findings": None,
+        "operating_point": None,
         "probabilities": {"opacity": 0.25},
         "doubts": [],
         "notes": [],
@@ -640,3 +643,40 @@ def test_indications_by_path(tmp_path):
     assert read_indications(tmp_path / "i.csv") == {"a/b.dcm": "Cough, fever", "c": ""}
     with pytest.raises(InputError, match="cannot be read as a CSV"):
         read_indications(tmp_path / "absent.csv")
+
+
+class Caller(FakePredictor):
+    """Calls what it says at half or more."""
+
+    def _one(self, mean):
+        found = super()._one(mean)
+        findings = ("opacity",) if mean >= 0.5 else ()
+        return dataclasses.replace(found, findings=findings, operating_point="best_f1")
+
+
+def test_findings_stand_in_the_row_and_go_with_the_draft(tmp_path):
+    for column, name in enumerate(("a.png", "b.png")):
+        write_png(tmp_path / "in" / name, column)
+    annotate_archive(tmp_path / "in", Caller(), tmp_path / "out")
+    found = [(row["findings"], row["operating_point"]) for row in rows_of(tmp_path / "out")]
+    assert found == [([], "best_f1"), (["opacity"], "best_f1")]
+    table = pd.read_parquet(tmp_path / "out" / "annotations.parquet")
+    assert [list(row) for row in table["findings"]] == [[], ["opacity"]]
+    annotate_archive(tmp_path / "in", Caller(doubt_above=0.5), tmp_path / "doubtful")
+    doubtful = rows_of(tmp_path / "doubtful")[1]
+    assert (doubtful["findings"], doubtful["operating_point"]) == (None, None)
+    assert doubtful["probabilities"] == {"opacity": 0.75}
+
+
+def test_annotations_at_another_operating_point_are_other_work(tmp_path):
+    write_png(tmp_path / "in" / "a.png", 0)
+    out = tmp_path / "out"
+    annotate_archive(tmp_path / "in", Caller(), out)
+    with pytest.raises(InputError, match="another operating point"):
+        annotate_archive(tmp_path / "in", Caller(), out, operating_point="high_sensitivity")
+    # annotations of before named none: they are of the default
+    summary = out / "annotations.json"
+    value = json.loads(summary.read_text())
+    del value["work"]["operating_point"]
+    summary.write_text(json.dumps(value))
+    assert annotate_archive(tmp_path / "in", Caller(), out).already_complete

@@ -7,6 +7,7 @@ import torch
 from cascade.errors import InputError
 from cascade.inference.bundle import bundle_id, read_bundle, write_bundle
 from cascade.labels.table import Label
+from cascade.models.calibration import Agreement, Calibration
 from cascade.models.decoders import create_decoder
 from cascade.models.encoders import create_encoder
 from cascade.models.heads import StudyClassifier
@@ -404,4 +405,78 @@ def test_damaged_weights_are_named(bundle):
 def test_files_that_do_not_fit_together(changes, message, bundle):
     change(bundle, "config.json", **changes)
     with pytest.raises(InputError, match=message):
+        read_bundle(bundle)
+
+
+POINT = {"threshold": 0.4, "sensitivity": 0.9, "specificity": 0.8, "f1": 0.7, "reason": ""}
+NONE = {"threshold": None, "reason": "validation has no positive"}
+POINTS = {
+    "normal": {
+        "positives": 7,
+        "negatives": 9,
+        **dict.fromkeys(("best_f1", "high_sensitivity", "high_specificity"), POINT),
+    },
+    "opacity": {
+        "positives": 0,
+        "negatives": 16,
+        **dict.fromkeys(("best_f1", "high_sensitivity", "high_specificity"), NONE),
+    },
+}
+
+
+def calibrated():
+    reader = make()
+    seen = Agreement(16, 0.2, 0.3, 0.05, 0.25)
+    reader.calibration = Calibration(
+        True, "platt", [0.5] * 3, [0.1, -0.2, 0.0], kept=["opacity#2"], agreement=seen
+    )
+    reader.operating_points = POINTS
+    return reader
+
+
+def test_calibration_and_operating_points_are_kept(tmp_path):
+    reader = calibrated()
+    write(reader, tmp_path / "model")
+    loaded, _ = read_bundle(tmp_path / "model")
+    before, after = reader.read(IMAGES, VIEWS), loaded.read(IMAGES, VIEWS)
+    assert torch.equal(before.labels, after.labels)
+    assert torch.equal(before.diseases, after.diseases)
+    assert not torch.allclose(after.labels, make().read(IMAGES, VIEWS).labels)
+    assert loaded.operating_points == POINTS
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "| as trained | 0.2000 | 0.3000 |" in card
+    assert "| calibrated | 0.0500 | 0.2500 |" in card
+    assert "not calibrated: opacity#2" in card
+    assert "| normal | 7 | 9 | 0.4000 (0.90 / 0.80) |" in card
+    assert "| opacity | 0 | 16 | validation has no positive |" in card
+
+
+def test_bundles_of_before_are_not_calibrated(bundle):
+    path = bundle / "config.json"
+    config = json.loads(path.read_text())
+    del config["calibration"], config["operating_points"]
+    path.write_text(json.dumps(config))
+    loaded, _ = read_bundle(bundle)
+    assert loaded.calibration.method == "none"
+    assert loaded.operating_points is None
+    assert torch.equal(loaded.read(IMAGES, VIEWS).labels, make().read(IMAGES, VIEWS).labels)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"calibration": {"method": "platt"}},
+        {"calibration": {**Calibration(True, "platt", [1.0]).to_json()}},
+        {"operating_points": {"normal": POINTS["normal"]}},
+        {
+            "operating_points": {
+                **POINTS,
+                "opacity": {**POINTS["normal"], "best_f1": {"threshold": 7}},
+            }
+        },
+    ],
+)
+def test_a_calibration_that_does_not_fit_is_refused(bundle, changes):
+    change(bundle, "config.json", **changes)
+    with pytest.raises(InputError, match="does not fit together"):
         read_bundle(bundle)

@@ -7,6 +7,7 @@ from PIL import Image as Picture
 from cascade.data.cache import build_cache
 from cascade.data.datasets import StudyDataset, study_records
 from cascade.data.transforms import to_unit
+from cascade.errors import InputError
 from cascade.inference.bundle import bundle_id, write_bundle
 from cascade.inference.predictor import Predictor
 from cascade.io.collection import Collection, Image, Study
@@ -57,7 +58,7 @@ def dataset(collection, tmp_path):
     return StudyDataset(study_records(collection, cache, "train"), cache, table)
 
 
-def bundle(directory, dataset, target="annotation", decoder=True, suitable=True):
+def bundle(directory, dataset, target="annotation", decoder=True, suitable=True, points=None):
     torch.manual_seed(0)
     pictures = to_unit(torch.from_numpy(np.array(dataset.cache.pixels))).unsqueeze(1)
     words = ["normal", "opacity/left"] if target == "annotation" else ["no effusion ."]
@@ -73,6 +74,7 @@ def bundle(directory, dataset, target="annotation", decoder=True, suitable=True)
         vocabulary if decoder else None,
         Suitability.fit(pictures[:30], pictures[30:]) if suitable else None,
         max_length=3,
+        operating_points=points,
     ).eval()
     write_bundle(
         reader,
@@ -142,3 +144,40 @@ def test_an_annotation_is_put_into_sentences_and_a_report_is_left_as_it_is(datas
     assert terms.sentences.endswith(".")
     (prose,) = Predictor(bundle(tmp_path / "b", dataset, "findings"), "cpu").predict(image)
     assert prose.sentences == prose.annotation
+
+
+def points(normal, opacity):
+    names = ("best_f1", "high_sensitivity", "high_specificity")
+    return {
+        disease: {
+            "positives": 9,
+            "negatives": 9,
+            **{
+                name: {"threshold": at, "sensitivity": 1.0, "specificity": 1.0, "f1": 1.0}
+                if at is not None
+                else {"threshold": None, "reason": "validation has no positive"}
+                for name, at in zip(names, thresholds, strict=True)
+            },
+        }
+        for disease, thresholds in (("normal", normal), ("opacity", opacity))
+    }
+
+
+def test_findings_are_called_at_the_operating_point(dataset, tmp_path):
+    image = [blobs(1)[0].astype(np.float32) / 255]
+    bare = Predictor(bundle(tmp_path / "bare", dataset), "cpu")
+    (prediction,) = bare.predict(image)
+    assert (prediction.findings, prediction.operating_point) == (None, None)
+    chance = prediction.probabilities["opacity"]
+    chosen = points((1.0, 0.0, None), (chance, chance / 2, chance + 1e-3))
+    model = bundle(tmp_path / "model", dataset, points=chosen)
+    expected = {
+        "best_f1": ("opacity",),  # at its threshold and above
+        "high_sensitivity": ("normal", "opacity"),
+        "high_specificity": (),  # normal has no threshold and is never called
+    }
+    for name, findings in expected.items():
+        (prediction,) = Predictor(model, "cpu", name).predict(image)
+        assert (prediction.findings, prediction.operating_point) == (findings, name)
+    with pytest.raises(InputError, match="operating_point=youden: expected one of best_f1, "):
+        Predictor(model, "cpu", "youden")

@@ -83,6 +83,7 @@ def test_hyperparameters_are_plain_values():
         "exclusive": True,
         "owners": [0],
         "optimizer": {"name": "sgd", "lr": 0.1},
+        "seed": 0,
     }
 
 

@@ -710,4 +710,55 @@ def test_a_decoder_reads_the_pictures_that_the_classifier_learned_on(tiny, setti
         generate(tmp_path, tiny, settings)
     settings["classifier"]["augment"]["crop"] = 33
     with pytest.raises(InputError, match=r"classifier.augment.crop=33"):
+
+
+def test_every_choice_of_loss_trains_and_changes_something(tiny, settings, tmp_path):
+    tiny.table.values.iloc[0, 1] = -1.0
+    chosen = {"loss": "asymmetric", "uncertain": "soft", "class_weights": "effective"}
+    settings["classifier"].update(chosen, normal_share=0.5)
+    whole, score = classify(tmp_path / "whole", tiny, settings)
+    again, _ = classify(tmp_path / "again", tiny, settings)
+    assert equal(weights(whole), weights(again))
+    assert 0.0 <= score <= 1.0
+    plain = {**settings, "classifier": {**settings["classifier"], "loss": "bce"}}
+    other, _ = classify(tmp_path / "other", tiny, plain)
+    assert not equal(weights(whole), weights(other))
+
+
+@pytest.mark.parametrize("method", ["temperature", "platt", "isotonic"])
+def test_a_reader_comes_calibrated(method, tiny, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("cascade.training.calibrate.LEAST", 2)
+    settings["classifier"]["calibration"] = method
+    reader, _ = classify(tmp_path, tiny, settings)
+    assert reader.calibration.method == method
+    assert reader.calibration.kept == []
+    assert reader.calibration.agreement.studies == 12
+    assert reader.operating_points["opacity"]["positives"] == 8
+    threshold = reader.operating_points["opacity"]["best_f1"]["threshold"]
+    images = to_unit(torch.from_numpy(tiny.cache.pixels[24:])).view(12, 1, 1, 32, 32)
+    said = reader.read(images, torch.ones(12, 1, dtype=torch.bool)).diseases[:, 1]
+    assert torch.isclose(said, torch.tensor(threshold)).any()  # it is one of the scores
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"loss": "asymmetric"}, "'asymmetric' is not for exclusive labels"),
+        ({"soft_range": [0.9, 0.1]}, "soft_range"),
+        ({"class_weights": "sqrt"}, "unknown class_weights"),
+    ],
+)
+def test_a_loss_that_cannot_be_is_said_before_training(choice, words, tiny, settings, tmp_path):
+    settings["classifier"].update(choice)
+    tiny.table.exclusive = True
+    with pytest.raises(InputError, match=words):
+        classify(tmp_path, tiny, settings)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_data_dropout_needs_a_normal_label(tiny, settings, tmp_path):
+    settings["classifier"]["normal_share"] = 0.258
+    tiny.table.values.columns = ["clear", "opacity"]
+    tiny.table.labels[0] = Label("clear", "clear")
+    with pytest.raises(InputError, match="normal_share=0.258 needs a label named normal"):
         classify(tmp_path, tiny, settings)

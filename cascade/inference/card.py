@@ -1,0 +1,68 @@
+"""What a model card says of a model's probabilities: calibration and operating points."""
+
+from __future__ import annotations
+
+from cascade.metrics.operating import OPERATING_NAMES, OPERATING_POINTS
+from cascade.models.calibration import Calibration
+from cascade.models.reader import Reader
+
+
+def reliance_card(reader: Reader) -> str:
+    """The part of a model card on how far a probability can be relied on; Markdown."""
+    parts = [_calibration(reader.calibration)]
+    if reader.operating_points is not None:
+        parts.append(_points(reader))
+    return "\n".join(parts)
+
+
+def _calibration(calibration: Calibration) -> str:
+    found = calibration.agreement
+    if found is None or found.error is None:
+        return f"Calibration of the probabilities: {calibration.method}; not measured.\n"
+    lines = [
+        f"Calibration of the probabilities: {calibration.method}. Means over the diseases, on the "
+        f"{found.studies}",
+        "validation studies; after calibration each study's probability is of a fit on other "
+        "patients.",
+        "",
+        "| | expected calibration error | Brier score |",
+        "| --- | --- | --- |",
+        f"| as trained | {found.error:.4f} | {found.brier:.4f} |",
+    ]
+    if found.calibrated_error is not None:
+        lines.append(
+            f"| calibrated | {found.calibrated_error:.4f} | {found.calibrated_brier:.4f} |"
+        )
+    if calibration.kept:
+        lines += ["", "Too few validation studies, not calibrated: " + ", ".join(calibration.kept)]
+    return "\n".join(lines) + "\n"
+
+
+def _points(reader: Reader) -> str:
+    """A table of thresholds; what each reached on the very studies it was chosen on."""
+    meaning = "; ".join(f"`{name}`: {OPERATING_POINTS[p]}" for name, p in OPERATING_NAMES.items())
+    lines = [
+        f"Operating points: {meaning}. A finding is called present at its threshold and above.",
+        "Sensitivity and specificity are of the validation studies on which the threshold was "
+        "chosen:",
+        "they flatter. Where few studies are positive they say little.",
+        "",
+        f"| disease | positive | negative | {' | '.join(OPERATING_NAMES)} |",
+        "| --- " * (3 + len(OPERATING_NAMES)) + "|",
+    ]
+    for disease in reader.diseases:
+        own = (reader.operating_points or {})[disease]
+        cells = []
+        for name in OPERATING_NAMES:
+            point = own[name]
+            if point["threshold"] is None:
+                cells.append(point["reason"])
+            else:
+                cells.append(
+                    f"{point['threshold']:.4f} ({point['sensitivity']:.2f} / "
+                    f"{point['specificity']:.2f})"
+                )
+        lines.append(
+            f"| {disease} | {own['positives']} | {own['negatives']} | {' | '.join(cells)} |"
+        )
+    return "\n".join(lines) + "\n"
