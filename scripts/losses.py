@@ -42,7 +42,6 @@ CHOICES: dict[str, list[str]] = {
     "bce, inverse": ["classifier.class_weights=inverse"],
     "bce, effective": ["classifier.class_weights=effective"],
     "focal": ["classifier.loss=focal"],
-    "focal, effective": ["classifier.loss=focal", "classifier.class_weights=effective"],
     "asymmetric": ["classifier.loss=asymmetric"],
     "bce, other sampling": [],
 }
