@@ -237,8 +237,7 @@ def page(done: dict[Any, dict[str, Any]], options: argparse.Namespace) -> str:
         }[data.name]
         parts.append(
             f"## {data.name}\n\n{about} {rows[0]['train']} training and {rows[0]['val']} "
-            f"validation studies, {rows[0]['labels']} labels; "
-            f"{sum(row['seconds'] for row in rows):.0f} s of training.\n\n"
+            f"validation studies, {rows[0]['labels']} labels.\n\n"
             f"{table_of(done, data)}\n\nAgainst no calibration, by cross-fitting:\n\n"
             f"{gains(done, data)}\n"
         )

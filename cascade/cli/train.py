@@ -18,6 +18,9 @@ command goes on from the last finished epoch.
                     efficientnet_b0, convnext_tiny, swin_t, vit_b_16, timm (encoder.weights=FILE)
   classifier.pooling=NAME  of the places of a map: mean, max, lse, noisy_or, gated_attention
   classifier.fusion=NAME   of the views of a study (data.views): mean, max, attention
+  classifier.loss=NAME     bce, focal, asymmetric; classifier.class_weights=none, inverse, effective
+  classifier.uncertain=NAME    labels of -1: ignore, positive, negative, soft
+  classifier.calibration=NAME  on validation: none, temperature, platt, isotonic
   decoder=NAME      lstm, gru, hierarchical_lstm, attention_lstm, transformer, gpt2
   trainer=NAME      auto, cpu, gpu, ddp_cpu (two processes), ddp (every GPU), multinode (torchrun),
                     fast (one batch, to see that it runs); docs/scaling.md

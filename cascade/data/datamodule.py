@@ -241,13 +241,9 @@ class StudyDataModule(pl.LightningDataModule):
         seed, share = epoch_seed(self.seed, self.trainer), Share.of(self.trainer)
         if self.augment is not None:
             self.augment.generator.manual_seed(share.seed(seed + 1))
-        draws = training_sampler(len(self.train), self.weights, seed)
-        drop_last = len(self.train) >= 2 * self.batch_size
+        draws = training_sampler(len(self.train), self.weights, seed, self.dropout)
+        drop_last = len(draws) >= 2 * self.batch_size
         return self._loader(self.train, TrainingBatches(draws, self.batch_size, drop_last, share))
-            self.augment.generator.manual_seed(seed + 1)
-        sampler = training_sampler(len(self.train), self.weights, seed, self.dropout)
-        drop_last = len(sampler) >= 2 * self.batch_size  # type: ignore[arg-type]
-        return self._loader(self.train, sampler, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader:
         """Every study once."""

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from cascade.data.datamodule import epoch_seed
+from cascade.data.datamodule import Share, epoch_seed
 from cascade.data.datasets import Batch
 from cascade.metrics.classification import auroc, macro
 from cascade.models.heads import StudyClassifier, disease_probabilities, probabilities
@@ -67,7 +67,7 @@ class ClassifierModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Soft targets are drawn anew in each epoch, the same in a run that was resumed."""
-        self.loss.reseed(epoch_seed(self.seed, self.trainer))
+        self.loss.reseed(Share.of(self.trainer).seed(epoch_seed(self.seed, self.trainer)))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The label loss of a batch."""
