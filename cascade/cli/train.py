@@ -59,12 +59,16 @@ def run(config: DictConfig) -> None:
     collection = existing(settings, "collection")
     from cascade.data.splits import take_training_share
     from cascade.labels.table import read_label_table
+    from cascade.pipeline.early import check_networks
     from cascade.pipeline.stages import open_context, train_classifier, train_generator
     from cascade.training.together import check_processes
 
     check_processes(settings)
     out = output_directory()
     table = read_label_table(existing(settings, "label_table"))
+    if not (out / "model").is_dir():
+        generator = settings["stage"] == "generator"
+        check_networks(settings, classifier if generator else start, decoder=generator)
     context = open_context(settings, collection)
     split = settings["split"]
     context.collection = take_training_share(

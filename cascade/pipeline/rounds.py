@@ -19,6 +19,7 @@ from cascade.io.collection import Collection, read_collection
 from cascade.io.files import atomic_directory, read_json, write_json
 from cascade.labels.table import LabelTable, read_label_table
 from cascade.pipeline.collecting import prepare
+from cascade.pipeline.early import check_networks
 from cascade.pipeline.mining import mine
 from cascade.pipeline.progress import say
 from cascade.pipeline.settings import claim_run
@@ -61,6 +62,8 @@ def run_cascade(settings: Settings, out: str | Path, shared: Path | None = None)
     check_crops(settings)
     _check_relabelling(settings, rounds)
     check_processes(settings)
+    if not (out / "round-1" / "classifier" / "model").is_dir():
+        check_networks(settings)
     claim_run(out, settings)
     if not settings.get("collection") and not (out / "collection").is_dir():
         if shared is None:

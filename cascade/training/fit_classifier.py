@@ -17,7 +17,7 @@ from cascade.data.datasets import StudyDataset, StudyRecords
 from cascade.data.transforms import Augment, crop_of, to_unit
 from cascade.errors import InputError
 from cascade.labels.table import NORMAL, LabelTable, disease_owners
-from cascade.models.encoders import TRAINING_OPTIONS, create_encoder, load_weights
+from cascade.models.encoders import TRAINING_OPTIONS, Encoder, create_encoder, load_weights
 from cascade.models.heads import HEAD_OPTIONS, StudyClassifier
 from cascade.models.losses import LabelLoss, class_weights
 from cascade.models.reader import Reader
@@ -53,6 +53,23 @@ def create_classifier(
     Raises:
         InputError: unknown name, a weight file that does not fit, a depth that does not exist.
     """
+    network = begin_encoder(encoder)
+    try:
+        return StudyClassifier(network, num_labels, dropout, **(head or {}))
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from error
+
+
+def begin_encoder(encoder: Settings, quiet: bool = False) -> Encoder:
+    """The encoder as training begins with it: weights loaded, stages open.
+
+    Args:
+        encoder: ``name``, ``weights``, ``unfreeze``, ``gradual``, arguments of the network.
+        quiet: say nothing of what was loaded.
+
+    Raises:
+        InputError: unknown name, a weight file that does not fit, a depth that does not exist.
+    """
     arguments = {key: encoder[key] for key in encoder if key not in TRAINING_OPTIONS}
     weights = encoder.get("weights")
     try:
@@ -60,13 +77,14 @@ def create_classifier(
         if weights is not None:
             report = load_weights(network, weights)
             level = logging.WARNING if report.missing else logging.INFO
-            log.log(level, "encoder weights: %s", report.summary())
+            if not quiet:
+                log.log(level, "encoder weights: %s", report.summary())
         network.unfreeze(encoder.get("unfreeze"))
-        return StudyClassifier(network, num_labels, dropout, **(head or {}))
     except (TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(str(error)) from error
+    return network
 
 
 @jointly

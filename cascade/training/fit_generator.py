@@ -256,10 +256,9 @@ def _new_decoder(
     Raises:
         InputError: unknown names, files that do not fit, texts longer than it can read.
     """
-    arguments = dict(chosen)
+    size = classifier.encoder.num_features + (0 if condition is None else condition.size)
+    decoder = begin_decoder(chosen, len(vocabulary), size, options)
     try:
-        size = classifier.encoder.num_features + (0 if condition is None else condition.size)
-        decoder = create_decoder(arguments.pop("name"), len(vocabulary), size, **arguments)
         found = decoder.load_initial(vocabulary)
     except (TypeError, ValueError) as error:
         if isinstance(error, InputError):
@@ -267,6 +266,24 @@ def _new_decoder(
         raise InputError(str(error)) from error
     if found is not None:
         log.info("decoder weights: %s", found)
+    return decoder
+
+
+def begin_decoder(
+    chosen: Settings, vocab_size: int, num_features: int, options: Settings
+) -> Decoder:
+    """A decoder of random weights from settings.
+
+    Raises:
+        InputError: unknown names, values that cannot be, texts longer than it can read.
+    """
+    arguments = dict(chosen)
+    try:
+        decoder = create_decoder(arguments.pop("name"), vocab_size, num_features, **arguments)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(str(error)) from error
     length = int(options["max_length"])
     if decoder.positions is not None and decoder.positions <= length:
         raise InputError(
