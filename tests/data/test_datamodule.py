@@ -159,7 +159,7 @@ class Pictures(torch.utils.data.Dataset):
 def test_a_repeated_study_is_another_crop_each_time():
     weights = np.array([1e-9, 1.0])  # the second one again and again
     data = StudyDataModule(Pictures(), Pictures(), 2, weights=weights, augment=Augment(seed=0))
-    data.trainer = SimpleNamespace(training=True, current_epoch=0)
+    data.trainer = SimpleNamespace(training=True, current_epoch=0, global_rank=0, world_size=1)
     (batch,) = list(data.train_dataloader())
     assert batch.labels.tolist() == [[1.0], [1.0]]
     assert torch.equal(batch.images[0], batch.images[1])
