@@ -319,7 +319,8 @@ def table(result: dict[str, Any], workers: int, seed: int) -> str:
         f"process{'es' if workers > 1 else ''} on {platform.machine()}, "
         f"Python {platform.python_version()}, pydicom {pydicom.__version__}; "
         f"{small} small seeds and {real} real files. Slowest execution "
-        f"{result['slowest'][0]:.1f} s (number {result['slowest'][1]}), largest process {result['peak'] / 2**20:.0f} MiB "
+        f"{result['slowest'][0]:.1f} s (number {result['slowest'][1]}), largest process "
+        f"{result['peak'] / 2**20:.0f} MiB "
         f"(limit {MEMORY / 2**20:.0f}), findings: {len(result['findings'])}.",
         "",
         "| outcome | executions |",

@@ -710,6 +710,7 @@ def test_a_decoder_reads_the_pictures_that_the_classifier_learned_on(tiny, setti
         generate(tmp_path, tiny, settings)
     settings["classifier"]["augment"]["crop"] = 33
     with pytest.raises(InputError, match=r"classifier.augment.crop=33"):
+        classify(tmp_path, tiny, settings)
 
 
 def test_every_choice_of_loss_trains_and_changes_something(tiny, settings, tmp_path):
