@@ -1,4 +1,5 @@
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -7,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from cascade.data.cache import _decode, build_cache, to_uint8
+from cascade.data.cache import ImageCache, _decode, build_cache, to_uint8
 from cascade.data.locks import locked, try_lock, unlock
 from cascade.errors import InputError
 from cascade.io.collection import Collection, Image, Study, write_collection
@@ -145,3 +146,15 @@ def test_who_waits_is_told_and_gets_the_lock(tmp_path):
     thread.join(10)
     assert order == ["waits", "lets go", "has it"]
     assert not path.exists()
+
+
+def test_another_process_maps_the_same_file(collection, tmp_path):
+    cache = build_cache(collection, 8, tmp_path / "cache")
+    sent = pickle.dumps(cache)
+    assert len(sent) < 1000  # the pixels stay where they are
+    got = pickle.loads(sent)
+    assert isinstance(got.pixels, np.memmap)
+    assert np.array_equal(got.pixels, cache.pixels)
+    assert (got.rows, got.failures) == (cache.rows, cache.failures)
+    held = pickle.loads(pickle.dumps(ImageCache(np.ones((1, 8, 8), np.uint8), {"a": 0}, {})))
+    assert held.pixels.sum() == 64
