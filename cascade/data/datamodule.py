@@ -182,7 +182,7 @@ def validation_batches(count: int, size: int, share: Share) -> list[list[int]]:
     usual remedy, to repeat studies, would count them twice.
 
     >>> [validation_batches(7, 2, Share(rank, 2)) for rank in (0, 1)]
-    [[[0, 2], [4, 6]], [[1, 3], [5]]]
+    [[[0, 2], [4, 6]], [[1], [3, 5]]]
     >>> validation_batches(5, 2, Share())
     [[0, 1], [2, 3], [4]]
 

@@ -67,6 +67,7 @@ def run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(rounds, "_round", one_round)
     monkeypatch.setattr(rounds, "check_processes", lambda settings: 1)
+    monkeypatch.setattr(rounds, "check_networks", lambda settings: None)
     monkeypatch.setattr(rounds, "read_bundle", lambda path: None)
     monkeypatch.setattr(rounds, "open_collection", lambda settings, out: None)
     monkeypatch.setattr(rounds, "open_images", lambda settings, collection, folder: None)
@@ -80,7 +81,9 @@ def run(tmp_path, monkeypatch):
             "rounds": 4,
             "collection": "there",
             "labels": {"rule": "terms"},
-            "generator": {"target": "annotation"},
+            "data": {"image_size": 32},
+            "classifier": {"augment": None},
+            "generator": {"target": "annotation", "augment": None},
             "stop": stop(),
             **changes,
         }
