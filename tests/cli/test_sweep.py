@@ -87,6 +87,16 @@ def test_every_job_leaves_a_record_and_a_row(cascade, quick, tmp_path):
     assert "resume=true runs only these again" in outcome.err
 
 
+def test_torchrun_is_of_one_run(cascade, monkeypatch, tmp_path):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = ["collection=x", "label_table=x", f"out={tmp_path / 'sweep'}"]
+    outcome = cascade("train", "-m", "seed=1,2", *words)
+    assert outcome.status == 2
+    assert "torchrun starts one run: take -m away" in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_resume_runs_only_what_is_not_done(cascade, quick, tmp_path):
     words = ["run", "-m", "seed=1,13,2", "out=s"]
     assert cascade(*words).status == 1

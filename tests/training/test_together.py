@@ -102,10 +102,10 @@ def test_each_process_draws_its_own_pictures_of_its_own_studies(tiny):
 
 def test_a_job_of_a_sweep_reads_within_its_cores(tiny, monkeypatch):
     learn = StudyDataset(tiny.train, tiny.cache, tiny.table)
-    data = StudyDataModule(learn, learn, 8, workers=3)
-    assert data.train_dataloader().num_workers == 3
-    monkeypatch.setenv("CASCADE_CORES", "2")
-    assert data.train_dataloader().num_workers == data.val_dataloader().num_workers == 2
+    data = StudyDataModule(learn, learn, 8, workers=2)
+    assert data.train_dataloader().num_workers == 2
+    monkeypatch.setenv("CASCADE_CORES", "1")
+    assert data.train_dataloader().num_workers == data.val_dataloader().num_workers == 1
     assert StudyDataModule(learn, learn, 8).train_dataloader().num_workers == 0
 
 
