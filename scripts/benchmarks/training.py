@@ -7,7 +7,9 @@ so that the ratio is the pipeline's own cost. Runs alternate; medians of several
 
 from __future__ import annotations
 
+import argparse
 import logging
+import os
 import statistics
 import tempfile
 import time
@@ -101,17 +103,25 @@ def bare_seconds(dataset: StudyDataset, encoder: str, batch_size: int) -> float:
 
 def main() -> None:
     arguments = parser(__doc__.splitlines()[0])
-    arguments.add_argument("--studies", type=int, default=800)
+    arguments.add_argument("--encoders", default="tiny,resnet18", help="(%(default)s)")
+    arguments.add_argument(
+        "--studies", default="800,128", help="for each encoder, an epoch of them (%(default)s)"
+    )
     arguments.add_argument("--size", type=int, default=96, help="pixels (96)")
-    arguments.add_argument("--encoder", default="tiny")
     arguments.add_argument("--batch-size", type=int, default=32)
     arguments.add_argument("--repeats", type=int, default=5, help="runs of each (5)")
     options = arguments.parse_args()
+    names = options.encoders.split(",")
+    counts = [int(count) for count in options.studies.split(",")]
+    if len(names) != len(counts) or options.repeats < 1 or min(counts) < options.batch_size:
+        arguments.error(
+            "--studies is one number an encoder, a batch or more; --repeats must be 1 or more"
+        )
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "raw"
-        write_phantom(root, studies=options.studies, size=options.size, lateral_share=0.0)
+        write_phantom(root, studies=max(counts), size=options.size, lateral_share=0.0)
         collection = read_openi(root)
         collection.studies["split"] = "train"
         cache = build_cache(collection, options.size, Path(folder) / "cache")
@@ -122,32 +132,45 @@ def main() -> None:
             columns=[f"label {number}" for number in range(LABELS)],
         )
         labels = [Label(name, name) for name in values.columns]
-        dataset = StudyDataset(records, cache, LabelTable(values, labels, False, {}))
-        rows: dict[str, list[float]] = {"pipeline": [], "bare": []}
-        images = len(dataset) // options.batch_size * options.batch_size
-        for run in range(options.repeats + 1):  # the first warms up
-            for name, measure in (("pipeline", pipeline_seconds), ("bare", bare_seconds)):
-                seconds = measure(dataset, options.encoder, options.batch_size)
-                if run:
-                    rows[name].append(images / seconds)
+        table = LabelTable(values, labels, False, {})
+        for encoder, count in zip(names, counts, strict=True):
+            dataset = StudyDataset(records.select(range(count)), cache, table)
+            compare(dataset, encoder, options)
+
+
+def compare(dataset: StudyDataset, encoder: str, options: argparse.Namespace) -> None:
+    """The pipeline and the bare loop in turn; medians, and the median of the pairs' ratios."""
+    load = os.getloadavg()[0]
+    rows: dict[str, list[float]] = {"pipeline": [], "bare": []}
+    images = len(dataset) // options.batch_size * options.batch_size
+    for run in range(options.repeats + 1):  # the first warms up
+        for name, measure in (("pipeline", pipeline_seconds), ("bare", bare_seconds)):
+            seconds = measure(dataset, encoder, options.batch_size)
+            if run:
+                rows[name].append(images / seconds)
     speed = {name: statistics.median(values) for name, values in rows.items()}
-    ratio = speed["pipeline"] / speed["bare"]
+    # of each pair, so that a load that comes and goes weighs on both alike
+    ratio = statistics.median(
+        one / other for one, other in zip(rows["pipeline"], rows["bare"], strict=True)
+    )
     place = torch.cuda.get_device_name() if torch.cuda.is_available() else machine()["cpu"]
     report(
-        "training",
+        f"training {encoder}",
         f"{speed['pipeline']:.0f} images/s through the pipeline, "
         f"{speed['bare']:.0f} in a bare loop, "
-        f"ratio {ratio:.2f} ({options.encoder}, {options.size} px, batch {options.batch_size}, "
-        f"medians of {options.repeats}; {place})",
+        f"ratio {ratio:.2f} ({encoder}, {options.size} px, batch {options.batch_size}, "
+        f"{images} images, medians of {options.repeats}; {place}, load {load:.1f})",
         {
             "pipeline_images_per_s": round(speed["pipeline"], 1),
             "bare_images_per_s": round(speed["bare"], 1),
             "ratio": round(ratio, 3),
-            "encoder": options.encoder,
+            "encoder": encoder,
             "size": options.size,
             "batch_size": options.batch_size,
+            "images": images,
             "repeats": options.repeats,
             "torch": torch.__version__,
+            "load_before": round(load, 2),
         },
         options.out,
     )
