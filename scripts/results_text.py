@@ -36,7 +36,7 @@ from cascade.training.report_generator import (
     FeatureDataset,
     ReportGeneratorModule,
 )
-from cascade.training.trainer import quiet_lightning, seed_everything, train_module
+from cascade.training.trainer import Task, quiet_lightning, seed_everything, train_module
 from cascade.training.vocabulary import build_vocabulary
 
 CONDITIONS = ("none", "indication")
@@ -138,9 +138,8 @@ def drafted(
             hidden=float(options["condition_hidden"]),
         )
         with quiet_lightning():
-            score = train_module(
-                module, data, folder / "run", settings, int(options["epochs"]), "val/bleu"
-            )
+            task = Task(module, data, int(options["epochs"]), "val/bleu")
+            score = train_module(task, folder / "run", settings)
         reader.eval()
         done = note(
             folder / "drafts.json",
