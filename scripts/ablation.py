@@ -15,13 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import _common
 import numpy as np
 import pandas as pd
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from cascade.cli.explain import conf_dir
-from cascade.cli.support import OF_THE_SWEEP
 from cascade.data.datasets import StudyDataset
 from cascade.evaluation.seeds import spread
 from cascade.evaluation.significance import Resampling, interval
@@ -82,11 +79,7 @@ Held = tuple[bool, str]
 def settings_of(work: Path, words: Sequence[str]) -> dict[str, Any]:
     """The settings of a run in ``work``, as the command line would compose them."""
     shared = [f"collection={work / 'collection'}", f"data.cache={work / 'cache'}"]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("run", [*DATA, *shared, *words])
-    settings = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items() if key not in OF_THE_SWEEP}
+    return _common.settings_of("run", *DATA, *shared, *words)
 
 
 def start_from(first: Path, out: Path, parts: Sequence[str] = ("round-1",)) -> None:

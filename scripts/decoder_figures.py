@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from hydra import compose, initialize_config_dir
+from _common import settings_of
 from omegaconf import OmegaConf
+from reproduce_iu_baselines import retrieve
 
 from cascade.data.cache import ImageCache
 from cascade.data.datasets import StudyDataset, StudyRecords
@@ -299,7 +300,12 @@ def openi(data: Path, work: Path) -> list[str]:
     for title in ("none", "indication"):
         kept = work / f"openi-{title}.json"
         if not kept.is_file():
-            settings = _settings([*words, f"generator.condition={title}"])
+            settings = settings_of(
+                "train",
+                *("collection=x", "label_table=x", "out=x"),
+                *words,
+                f"generator.condition={title}",
+            )
             torch.manual_seed(SEED)
             network = StudyClassifier(create_encoder("tiny", width=4), 1)
             before = os.times()
@@ -320,7 +326,9 @@ def openi(data: Path, work: Path) -> list[str]:
         "one fixed training report": [fixed_text(train_rows.texts, val.texts, report_words)]
         * len(val),
         "commonest training report": [commonest(train_rows.texts)[0]] * len(val),
-        "indication's nearest report (TF-IDF)": nearest(train_rows, val),
+        "indication's nearest report (TF-IDF)": retrieve(
+            pd.Series(train_rows.indications), pd.Series(val.indications), train_rows.texts
+        ),
     }
     return [
         "## The indication on Open-i\n",
@@ -333,26 +341,6 @@ def openi(data: Path, work: Path) -> list[str]:
         *table(Scorer(val.texts, val.patient_ids), systems | trivial, "lstm, condition=none"),
         "",
     ]
-
-
-def nearest(train_rows: StudyRecords, val: StudyRecords) -> list[str]:
-    """The findings of the training study whose indication is likest."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    pattern = r"\b[a-z]+\b|\d+"
-    made = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=pattern)
-    known = made.fit_transform(train_rows.indications)
-    similar = (made.transform(val.indications) @ known.T).toarray()
-    usual = commonest(train_rows.texts)[0]
-    return [train_rows.texts[row.argmax()] if row.max() > 0 else usual for row in similar]
-
-
-def _settings(words: list[str]) -> dict[str, Any]:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", ["collection=x", "label_table=x", "out=x", *words])
-    found = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
 
 
 def main() -> None:

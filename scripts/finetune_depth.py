@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from _common import mean_and_spread
 from torch import Tensor
 
 from cascade.data.cache import build_cache
@@ -87,60 +88,74 @@ def frozen_maps(encoder: Encoder, pixels: np.ndarray, cut: int) -> Tensor:
     return torch.cat(parts)
 
 
-def scores(network: StudyClassifier, maps: Tensor, cut: int) -> Tensor:
+class Output(NamedTuple):
+    """What a network makes of kept maps.
+
+    Attributes:
+        logits: ``(N, K)``.
+        evidence: ``(N, K, H', W')``, None of a pooling that has none.
+        maps: ``(N, D, H', W')``, the last stage's.
+    """
+
+    logits: Tensor
+    evidence: Tensor | None
+    maps: Tensor
+
+
+def output_of(network: StudyClassifier, maps: Tensor, cut: int) -> Output:
     for stage in network.encoder.stages[cut:]:
         maps = stage(maps)
-    return network.classify(network.encoder.pool(maps))
+    out = network.read_maps(maps, torch.ones(len(maps), 1, dtype=torch.bool))
+    return Output(out.logits, None if out.evidence is None else out.evidence[:, 0], maps)
 
 
-def area(network: StudyClassifier, maps: Tensor, cut: int, split: Split) -> float:
+def logits_of(network: StudyClassifier, maps: Tensor, cut: int, rows: np.ndarray) -> np.ndarray:
     network.eval()
     with torch.no_grad():
-        parts = [scores(network, maps[chunk], cut) for chunk in np.array_split(split.rows, 16)]
-    found, truth = torch.cat(parts).numpy(), split.labels.numpy()
+        parts = [output_of(network, maps[chunk], cut).logits for chunk in np.array_split(rows, 16)]
+    return torch.cat(parts).numpy()
+
+
+def area(split: Split, found: np.ndarray) -> float:
+    truth = split.labels.numpy()
     return macro([auroc(truth[:, k], found[:, k]) for k in range(truth.shape[1])])[0]
 
 
 def train(
-    run: Run,
     network: StudyClassifier,
     maps: Tensor,
     parts: dict[str, Split],
+    depth: int,
+    seed: int,
     epochs: int,
     lr: float,
-) -> dict[str, Any]:
-    """Train what is open; test is scored once, in the epoch that is best on validation."""
-    cut = STAGES - run.depth
-    network.encoder.unfreeze(run.depth)
-    learn = parts["train"]
+) -> tuple[float, int]:
+    """Train the last ``depth`` stages; keeps the epoch that is best on validation, from 1."""
+    cut = STAGES - depth
+    network.encoder.unfreeze(depth)
+    learn, val = parts["train"], parts["val"]
     batches = math.ceil(len(learn.rows) / BATCH)
     made = create_optimizer(network.parameters(), batches * epochs, lr=lr, **OPTIMIZER)
     optimizer, schedule = made.optimizer, made.schedules[0]["scheduler"]
-    order = np.random.default_rng(run.seed)
+    order = np.random.default_rng(seed)
     best, state, chosen = -math.inf, {}, 0
     for epoch in range(epochs):
         network.train()
         for chunk in np.array_split(order.permutation(len(learn.rows)), batches):
-            loss = label_loss(
-                scores(network, maps[learn.rows[chunk]], cut), learn.labels[chunk], False
-            )
+            logits = output_of(network, maps[learn.rows[chunk]], cut).logits
+            loss = label_loss(logits, learn.labels[chunk], False)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimizer.step()
             schedule.step()
-        found = area(network, maps, cut, parts["val"])
+        found = area(val, logits_of(network, maps, cut, val.rows))
         if found > best:
-            best, chosen = found, epoch
+            best, chosen = found, epoch + 1
             state = {key: value.clone() for key, value in network.state_dict().items()}
     network.load_state_dict(state)
-    return {
-        "val": best,
-        "test": area(network, maps, cut, parts["test"]),
-        "epoch": chosen + 1,
-        "studies": len(learn.rows),
-        "trained": sum(p.numel() for p in network.parameters() if p.requires_grad),
-    }
+    network.eval()
+    return best, chosen
 
 
 def plan(options: argparse.Namespace) -> Iterator[tuple[str, int, int, list[Run]]]:
@@ -194,7 +209,13 @@ def measure(
             part = take_training_share(collection, run.share, run.seed)
             learn = split_of(part, cache, table, "train", options.limit)
             parts = {"train": learn, "val": val, "test": test}
-            found = train(run, network, maps, parts, options.epochs, options.lr)
+            val_area, epoch = train(
+                network, maps, parts, depth, run.seed, options.epochs, options.lr
+            )
+            found: dict[str, Any] = {"val": val_area, "epoch": epoch, "studies": len(learn.rows)}
+            found["test"] = area(test, logits_of(network, maps, STAGES - depth, test.rows))
+            open_ones = (p.numel() for p in network.parameters() if p.requires_grad)
+            found["trained"] = sum(open_ones)
             found["seconds"] = round(time.monotonic() - clock, 1)
             done[run] = found
             with open(log, "a") as file:
@@ -219,13 +240,6 @@ def cell(
         for run in sorted(found)
         if (run.start, run.depth, run.share) == (start, depth, share)
     ]
-
-
-def shown(values: list[float]) -> str:
-    if not values:
-        return ""
-    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.3f}{spread}"
 
 
 def figure(found: dict[Run, dict[str, Any]], options: argparse.Namespace) -> str:
@@ -317,8 +331,9 @@ def findings(found: dict[Run, dict[str, Any]], options: argparse.Namespace) -> s
             gaps = [a - b for a, b in zip(means[best], values, strict=True)]
             spread = f"{min(gaps):+.3f} to {max(gaps):+.3f} by seed"
             compared.append(f"{np.mean(gaps):+.3f} on {name} ({spread})")
+        own = mean_and_spread(means[best])
         lines.append(
-            f"- {share:.0%} of the patients: {best} of {STAGES} stages, {shown(means[best])};\n  "
+            f"- {share:.0%} of the patients: {best} of {STAGES} stages, {own};\n  "
             + ",\n  ".join(compared)
             + "."
         )
@@ -342,7 +357,7 @@ def page(
         ("random", 0),
         ("random", STAGES),
     ]:
-        cells = [shown(cell(found, start, depth, share)) for share in options.shares]
+        cells = [mean_and_spread(cell(found, start, depth, share)) for share in options.shares]
         trained = {r["trained"] for k, r in found.items() if (k.start, k.depth) == (start, depth)}
         if not trained:
             continue

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import os
 import sys
 import time
@@ -18,14 +17,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from finetune_depth import (
-    BATCH,
     DROPOUT,
-    OPTIMIZER,
     STAGES,
     Split,
+    area,
     encoder_of,
     frozen_maps,
+    logits_of,
+    output_of,
     split_of,
+    train,
 )
 from localisation_page import Case, Score, page
 from torch import Tensor
@@ -36,79 +37,18 @@ from cascade.data.splits import assign_splits
 from cascade.io.nih import read_nih
 from cascade.io.nih_boxes import read_nih_boxes
 from cascade.labels.patterns import mine_terms
-from cascade.metrics.classification import auroc, macro
 from cascade.metrics.localisation import (
     Box,
     detected_boxes,
     pointing,
 )
 from cascade.models.heads import StudyClassifier
-from cascade.models.losses import label_loss
 from cascade.models.pooling import POOLINGS
 from cascade.models.saliency import class_activation
-from cascade.training.optimizers import create_optimizer
 from cascade.training.trainer import seed_everything
 
 ROOT = Path(__file__).resolve().parent.parent
 MIN_STUDIES = 10
-
-
-def output_of(
-    network: StudyClassifier, maps: Tensor, cut: int
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Logits, evidence ``(N, K, H', W')`` or None, and the last feature maps."""
-    for stage in network.encoder.stages[cut:]:
-        maps = stage(maps)
-    out = network.read_maps(maps, torch.ones(len(maps), 1, dtype=torch.bool))
-    return out.logits, None if out.evidence is None else out.evidence[:, 0], maps
-
-
-def logits_of(network: StudyClassifier, maps: Tensor, cut: int, rows: np.ndarray) -> np.ndarray:
-    network.eval()
-    with torch.no_grad():
-        parts = [output_of(network, maps[chunk], cut)[0] for chunk in np.array_split(rows, 16)]
-    return torch.cat(parts).numpy()
-
-
-def area(truth: np.ndarray, found: np.ndarray) -> float:
-    return macro([auroc(truth[:, k], found[:, k]) for k in range(truth.shape[1])])[0]
-
-
-def train(
-    network: StudyClassifier,
-    maps: Tensor,
-    parts: dict[str, Split],
-    seed: int,
-    options: argparse.Namespace,
-) -> tuple[float, int]:
-    """Train the open stages; keeps the epoch that is best on validation."""
-    cut = STAGES - options.depth
-    network.encoder.unfreeze(options.depth)
-    learn, val = parts["train"], parts["val"]
-    batches = math.ceil(len(learn.rows) / BATCH)
-    made = create_optimizer(
-        network.parameters(), batches * options.epochs, lr=options.lr, **OPTIMIZER
-    )
-    optimizer, schedule = made.optimizer, made.schedules[0]["scheduler"]
-    order = np.random.default_rng(seed)
-    best, state, chosen = -math.inf, {}, 0
-    for epoch in range(options.epochs):
-        network.train()
-        for chunk in np.array_split(order.permutation(len(learn.rows)), batches):
-            logits, _, _ = output_of(network, maps[learn.rows[chunk]], cut)
-            loss = label_loss(logits, learn.labels[chunk], False)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimizer.step()
-            schedule.step()
-        found = area(val.labels.numpy(), logits_of(network, maps, cut, val.rows))
-        if found > best:
-            best, chosen = found, epoch + 1
-            state = {key: value.clone() for key, value in network.state_dict().items()}
-    network.load_state_dict(state)
-    network.eval()
-    return best, chosen
 
 
 def heat_of(network: StudyClassifier, maps: Tensor, cut: int, column: int) -> Tensor:
@@ -197,7 +137,9 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, object]:
             network = StudyClassifier(
                 encoder, len(table.labels), DROPOUT, pooling=pooling, lse_r=options.lse_r
             )
-            val, epoch = train(network, maps, parts, seed, options)
+            val, epoch = train(
+                network, maps, parts, options.depth, seed, options.epochs, options.lr
+            )
             heats = [heat_of(network, maps[[c.row]], cut, c.column) for c in cases]
             own = score_maps([enlarge(heat, options.size) for heat in heats], cases)
             average = average_maps(network, maps, cut, parts["train"], cases)
@@ -216,7 +158,7 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, object]:
             }
             with open(log, "a") as file:
                 file.write(json.dumps(done[pooling, seed]) + "\n")
-            test = area(parts["test"].labels.numpy(), np.array(done[pooling, seed]["test"]))
+            test = area(parts["test"], np.array(done[pooling, seed]["test"]))
             print(
                 pooling,
                 seed,

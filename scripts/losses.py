@@ -15,17 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import _common
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from cascade.cli.explain import conf_dir
 from cascade.data.datasets import StudyDataset
 from cascade.io.collection import Collection, read_collection
 from cascade.labels.table import LabelTable, disease_owners
 from cascade.metrics.calibration import brier, calibration_error
 from cascade.metrics.classification import auroc, average_precision, known, macro
+from cascade.models.calibration import METHODS
 from cascade.models.heads import disease_probabilities
 from cascade.pipeline.collecting import current_commit, prepare
 from cascade.pipeline.mining import mine
@@ -36,7 +35,6 @@ from cascade.training.fit_classifier import fit_classifier
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = "weights/squeezenet1_1_imagenet_features.safetensors"
-METHODS = ("none", "temperature", "platt", "isotonic")
 CHOICES: dict[str, list[str]] = {
     "bce": [],
     "bce, inverse": ["classifier.class_weights=inverse"],
@@ -73,12 +71,8 @@ def collections(options: argparse.Namespace) -> list[Data]:
 
 
 def settings_of(overrides: list[str]) -> dict[str, Any]:
-    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
-        config = compose("run", overrides=[*overrides, "trainer=cpu", "callbacks=none"])
-    found = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(found, dict)
-    found["trainer"]["enable_progress_bar"] = False
-    return {str(key): value for key, value in found.items()}
+    quiet = ["trainer=cpu", "callbacks=none", "trainer.enable_progress_bar=false"]
+    return _common.settings_of("run", *overrides, *quiet)
 
 
 def means(truth: np.ndarray, said: np.ndarray, score: Callable[..., float]) -> float:
@@ -179,11 +173,6 @@ def measure(options: argparse.Namespace, work: Path) -> dict[tuple[str, str, int
     return done
 
 
-def shown(values: list[float]) -> str:
-    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.3f}{spread}"
-
-
 def table_of(done: dict[Any, dict[str, Any]], data: Data) -> str:
     """One row a choice: ranking as trained, calibration error and Brier score by method."""
     heads = [f"error, {method}" for method in METHODS]
@@ -196,10 +185,16 @@ def table_of(done: dict[Any, dict[str, Any]], data: Data) -> str:
         rows = [found for run, found in sorted(done.items()) if run[:2] == (data.name, choice)]
         other = choice == "bce, other sampling"
         cells = [
-            shown([row["none"]["auroc"] for row in rows]),
-            shown([row["none"]["precision"] for row in rows]),
-            *(shown([row[method]["error"] for row in rows]) for method in METHODS),
-            *(shown([row[method]["brier"] for row in rows]) for method in ("none", "platt")),
+            _common.mean_and_spread([row["none"]["auroc"] for row in rows]),
+            _common.mean_and_spread([row["none"]["precision"] for row in rows]),
+            *(
+                _common.mean_and_spread([row[method]["error"] for row in rows])
+                for method in METHODS
+            ),
+            *(
+                _common.mean_and_spread([row[method]["brier"] for row in rows])
+                for method in ("none", "platt")
+            ),
         ]
         name = "bce" if other else choice
         balance = data.other if other else data.shipped

@@ -9,12 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from omegaconf import OmegaConf
+from _common import settings_of
 
-from cascade.cli.explain import conf_dir
-from cascade.cli.support import OF_THE_SWEEP
 from cascade.evaluation.significance import Figure
 from cascade.io.files import read_json, write_json
 from cascade.pipeline.collecting import current_commit
@@ -23,11 +19,7 @@ from cascade.pipeline.collecting import current_commit
 def compose(*overrides: str) -> dict[str, Any]:
     """The settings of a training, plain."""
     fixed = ["collection=x", "label_table=x", "out=x", "callbacks=none", "trainer=cpu"]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = hydra_compose("train", overrides=[*fixed, *overrides])
-    settings = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items() if key not in OF_THE_SWEEP}
+    return settings_of("train", *fixed, *overrides)
 
 
 def note(path: Path, **found: Any) -> dict[str, Any]:

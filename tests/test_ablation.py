@@ -14,7 +14,9 @@ SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "ablation.py"
 def ablation():
     spec = importlib.util.spec_from_file_location("ablation", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPT.parent))  # it imports what scripts share
+        spec.loader.exec_module(module)
     return module
 
 
