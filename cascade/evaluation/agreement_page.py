@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 import jinja2
@@ -14,6 +13,7 @@ from markupsafe import Markup, escape
 
 import cascade
 from cascade.evaluation.agreement import Agreement
+from cascade.evaluation.html import page_environment
 from cascade.evaluation.significance import Figure
 from cascade.labels.label_sets import LabelSet
 from cascade.labels.miner import SECTIONS, Mention, mine_sections
@@ -116,8 +116,4 @@ def _figure(value: Figure) -> Markup:
 
 @functools.cache
 def _template() -> jinja2.Template:
-    source = resources.files("cascade.evaluation") / "templates" / "agreement.html.j2"
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(source.read_text(encoding="utf-8"))
+    return page_environment("cascade.evaluation").get_template("agreement.html.j2")

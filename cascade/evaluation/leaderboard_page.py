@@ -7,7 +7,6 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import cascade
 from cascade.evaluation import charts
 from cascade.evaluation.charts import Mark, number
 from cascade.evaluation.definitions import CHANCE, DEFINITIONS, MEANINGS
+from cascade.evaluation.html import page_environment
 from cascade.evaluation.leaderboard import (
     COSTS,
     NAMES,
@@ -379,8 +379,4 @@ def _unfinished(entry: Entry, board: Leaderboard) -> Mapping[str, str]:
 
 @functools.cache
 def _template() -> jinja2.Template:
-    source = resources.files("cascade.evaluation") / "templates" / "leaderboard.html.j2"
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(source.read_text(encoding="utf-8"))
+    return page_environment("cascade.evaluation").get_template("leaderboard.html.j2")

@@ -31,6 +31,7 @@ import cascade
 from cascade.evaluation import examples, page_detection, page_findings, page_scores
 from cascade.evaluation.charts import shorten
 from cascade.evaluation.definitions import DEFINITIONS
+from cascade.evaluation.html import page_environment
 from cascade.evaluation.page_common import Look, signed
 from cascade.evaluation.scoring import Evaluation
 
@@ -93,13 +94,7 @@ def _not_run(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 @functools.cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cascade.evaluation", "templates/evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("cascade.evaluation", "templates/evaluation")
     environment.tests["nan"] = lambda value: isinstance(value, float) and math.isnan(value)
     environment.filters |= {"figure": page_detection.figure_text, "shorten": shorten}
     return environment.get_template("page.html.j2")

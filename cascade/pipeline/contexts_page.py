@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import cascade
 from cascade.data.cache import ImageCache
 from cascade.data.datasets import StudyRecords
 from cascade.evaluation.examples import picture
+from cascade.evaluation.html import page_environment
 from cascade.io.files import write_json, write_text
 from cascade.relabel.composite import Refined
 from cascade.relabel.splits import FORMAT_VERSION, Split
@@ -146,8 +146,4 @@ def _number(value: float) -> str:
 
 @functools.cache
 def _template() -> jinja2.Template:
-    source = resources.files("cascade.pipeline") / "templates" / "contexts.html.j2"
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(source.read_text(encoding="utf-8"))
+    return page_environment("cascade.pipeline").get_template("contexts.html.j2")

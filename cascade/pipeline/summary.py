@@ -10,7 +10,6 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 import jinja2
@@ -18,6 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 
 import cascade
+from cascade.evaluation.html import page_environment
 from cascade.io.collection import SPLITS, VIEWS, Collection
 from cascade.labels.mesh import NORMAL, diseases_of
 from cascade.labels.segment import sentence_spans
@@ -314,11 +314,7 @@ def _bars(title: str, carried: Sequence[Sequence[str]], whole: int) -> tuple[Mar
 
 @functools.cache
 def _template() -> jinja2.Template:
-    source = resources.files("cascade.pipeline") / "templates" / "summary.html.j2"
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(source.read_text(encoding="utf-8"))
+    return page_environment("cascade.pipeline").get_template("summary.html.j2")
 
 
 def render_summary(collection: Collection, rejected: Sequence[Any] = ()) -> str:
