@@ -3,11 +3,8 @@
 import base64
 import dataclasses
 import io
-import json
 import math
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
@@ -401,44 +398,7 @@ def test_a_large_evaluation_stays_small():
     assert len(html) < 3_000_000
 
 
-@pytest.fixture
-def browser():
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        pytest.skip("chromium is not installed (Debian: apt-get install chromium)")
-    return found
-
-
-def look_at(browser, html, probe, tmp_path, width=600):
-    """Open a page, run ``probe`` (which fills ``seen``) once it has loaded, give what it saw."""
-    script = f"""<script>
-    addEventListener("load", function () {{
-      var seen = {{}};
-      var visible = function (what) {{
-        return Array.from(document.querySelectorAll(what)).filter(
-          function (e) {{ return e.offsetHeight > 0; }}); }};
-      var set = function (control, value) {{
-        control.value = value; control.dispatchEvent(new Event("input")); }};
-      {probe}
-      document.title = JSON.stringify(seen);
-    }});
-    </script>"""
-    probed = tmp_path / "probed.html"
-    probed.write_text(html.replace("</body>", script + "</body>"), encoding="utf-8")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
-    command += ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
-    command += ["--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--enable-logging=stderr", f"--window-size={width},900", "--dump-dom"]
-    done = subprocess.run(
-        [*command, probed.as_uri()], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert "CONSOLE" not in done.stderr, done.stderr
-    title = re.search(r"<title>(.*?)</title>", done.stdout)
-    assert title is not None
-    return json.loads(title[1].replace("&quot;", '"').replace("&amp;", "&"))
-
-
-def test_a_browser_shows_it_without_an_error(browser, evaluation, tmp_path):
+def test_a_browser_shows_it_without_an_error(look_at, evaluation, tmp_path):
     path = next(p for p in write_evaluation(evaluation, tmp_path / "out") if p.suffix == ".html")
     probe = """
       var box = document.getElementById("notice").getBoundingClientRect();
@@ -482,7 +442,7 @@ def test_a_browser_shows_it_without_an_error(browser, evaluation, tmp_path):
       document.getElementById("panel-3").click();
       seen.pane = visible(".pane")[0].className;
     """
-    assert look_at(browser, path.read_text(encoding="utf-8"), probe, tmp_path) == {
+    assert look_at(path.read_text(encoding="utf-8"), probe) == {
         "notice": True,
         "wide": True,
         "first": "opacity",
@@ -504,7 +464,7 @@ def test_a_browser_shows_it_without_an_error(browser, evaluation, tmp_path):
 
 
 @pytest.mark.parametrize("which", ["report", "detection"])
-def test_a_phone_shows_it_without_scrolling_sideways(browser, which, request, tmp_path):
+def test_a_phone_shows_it_without_scrolling_sideways(look_at, which, request, tmp_path):
     evaluation = request.getfixturevalue(which)
     html = page.render_page(evaluation[0] if which == "detection" else evaluation)
     framed = (
@@ -522,7 +482,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(browser, which, request, tm
         seen.off = film.offsetHeight;
       }
     """
-    seen = look_at(browser, framed, probe, tmp_path)
+    seen = look_at(framed, probe)
     assert seen["width"] == 400
     assert seen["wide"] <= 400
     if which == "detection":

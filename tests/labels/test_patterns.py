@@ -11,6 +11,7 @@ from cascade.errors import InputError
 from cascade.io.collection import Collection, Image, Study
 from cascade.io.openi import read_openi
 from cascade.labels.patterns import mine_patterns, mine_terms, term_disease
+from tests.paper_counts import PAPER
 
 TECHNICAL = "Technical Quality of Image Unsatisfactory"
 
@@ -231,27 +232,6 @@ def test_too_high_a_threshold_names_the_option():
         InputError, match=r"at least 9 training studies .* by 1\): lower labels.min"
     ):
         mine_terms(collection(("Opacity", "train")), min_studies=9)
-
-
-PAPER = {
-    "normal": 2696,
-    "calcified granuloma": 174,
-    "thoracic vertebrae/degenerative": 118,
-    "lung/hypoinflation": 117,
-    "calcinosis": 84,
-    "opacity": 81,
-    "spine/degenerative": 80,
-    "cardiomegaly": 64,
-    "scoliosis": 61,
-    "lung/hyperdistention": 46,
-    "surgical instruments": 41,
-    "spondylosis": 39,
-    "osteophyte": 39,
-    "catheters, indwelling": 38,
-    "fractures, bone": 36,
-    "granulomatous disease": 36,
-    "nodule": 33,
-}
 
 
 @pytest.mark.realdata

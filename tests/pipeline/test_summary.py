@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 
@@ -205,31 +204,13 @@ def test_prepare_writes_it_and_tells_the_commonest_reasons(tmp_path, capsys, mon
 
 
 @pytest.mark.parametrize("width", [500, 1200])
-def test_a_browser_shows_it_without_an_error(html, tmp_path, width):
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("chromium is not installed (Debian: apt-get install chromium)")
-    probe = """<script>
-    addEventListener("load", function () {
-      var box = document.getElementById("notice").getBoundingClientRect(), seen = {};
+def test_a_browser_shows_it_without_an_error(html, look_at, width):
+    probe = """
+      var box = document.getElementById("notice").getBoundingClientRect();
       seen.notice = box.height > 10 && box.top < innerHeight;
       seen.wide = document.documentElement.scrollWidth <= innerWidth;
       seen.charts = Array.from(document.querySelectorAll("svg.chart")).filter(
         function (c) { return c.getBoundingClientRect().height > 40; }).length;
-      document.title = JSON.stringify(seen);
-    });
-    </script>"""
+    """
     page = html.replace("style-src", "script-src 'unsafe-inline'; style-src", 1)
-    probed = tmp_path / "probed.html"
-    probed.write_text(page.replace("</body>", probe + "</body>"), encoding="utf-8")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
-    command += ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
-    command += ["--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--enable-logging=stderr", f"--window-size={width},900", "--dump-dom"]
-    done = subprocess.run(
-        [*command, probed.as_uri()], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert "CONSOLE" not in done.stderr, done.stderr
-    title = re.search(r"<title>(.*?)</title>", done.stdout)
-    assert title is not None
-    assert title[1] == '{"notice":true,"wide":true,"charts":9}'
+    assert look_at(page, probe, width) == {"notice": True, "wide": True, "charts": 9}

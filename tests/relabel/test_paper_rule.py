@@ -8,26 +8,10 @@ from cascade.io.openi import read_openi
 from cascade.labels.mesh import DISEASES, diseases_of
 from cascade.labels.patterns import mine_patterns
 from cascade.relabel.cluster import cluster_counts
+from tests.paper_counts import PAPER
 
-PATTERNS = {
-    "calcified granuloma": 174,
-    "thoracic vertebrae/degenerative": 118,
-    "lung/hypoinflation": 117,
-    "calcinosis": 84,
-    "opacity": 81,
-    "spine/degenerative": 80,
-    "cardiomegaly": 64,
-    "scoliosis": 61,
-    "lung/hyperdistention": 46,
-    "surgical instruments": 41,
-    "spondylosis": 39,
-    "osteophyte": 39,
-    "catheters/indwelling": 38,
-    "fractures/bone": 36,
-    "granulomatous disease": 36,
-    "nodule": 33,
-}
-"""Images of each of the release's 16 patterns beside normal, as recounted from its lists."""
+PATTERNS = {name: count for name, count in PAPER.items() if name != "normal"}
+"""The 16 that have contexts."""
 
 
 def split(cases):
