@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -181,6 +181,11 @@ class StudyDataset(Dataset[Batch]):
             self.labels[chosen],
             [self.records.study_ids[i] for i in indices],
         )
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Every study once, in order, at most ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield self.__getitems__(range(start, min(start + size, len(self))))
 
 
 def pass_batch(batch: Any) -> Batch:

@@ -52,16 +52,17 @@ def read_records(
     reader = reader.eval().to(device)
     features, diseases, drafts = [], [], []
     with progress_bar(description) as update:
-        for start in range(0, len(dataset), batch_size):
-            batch = dataset.__getitems__(range(start, min(start + batch_size, len(dataset))))
+        done = 0
+        for batch in dataset.batches(batch_size):
             images = to_unit(batch.images.to(device))
-            asked = dataset.records.indications[start : start + len(batch.study_ids)]
+            asked = dataset.records.indications[done : done + len(batch.study_ids)]
             reading = reader.read(images, batch.views.to(device), write, asked)
             features.append(reading.features.cpu().numpy())
             diseases.append(reading.diseases.cpu().numpy())
             if reading.drafts is not None:
                 drafts += reading.drafts
-            update(start + len(batch.study_ids), len(dataset))
+            done += len(batch.study_ids)
+            update(done, len(dataset))
     reader.cpu()
     table = pd.DataFrame(np.concatenate(diseases), columns=reader.diseases)
     table.insert(0, "study_id", dataset.records.study_ids)

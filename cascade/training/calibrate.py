@@ -50,8 +50,7 @@ def label_logits(
     """The scores of a dataset's studies, in order, ``(N, K)`` float32 on the CPU."""
     network = network.eval().to(device)
     parts = []
-    for start in range(0, len(dataset), batch_size):
-        batch = dataset.__getitems__(range(start, min(start + batch_size, len(dataset))))
+    for batch in dataset.batches(batch_size):
         logits = network(to_unit(batch.images.to(device)), batch.views.to(device))
         parts.append(logits.float().cpu())
     network.cpu()

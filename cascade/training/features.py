@@ -64,8 +64,7 @@ def extract_features(
     total, done = len(dataset) * len(augments), 0
     for number, augment in enumerate(augments):
         parts = []
-        for start in range(0, len(dataset), batch_size):
-            batch = dataset.__getitems__(range(start, min(start + batch_size, len(dataset))))
+        for batch in dataset.batches(batch_size):
             images = to_unit(batch.images.to(device))
             if augment is not None:
                 images = augment(images.flatten(0, 1)).unflatten(0, images.shape[:2])
@@ -76,6 +75,7 @@ def extract_features(
                 if whole is None:
                     whole = _room_for_maps(found, len(dataset), len(augments), memory)
                 found = found.clamp(-HALF_MAX, HALF_MAX)  # not infinite, in half precision
+                start = done % len(dataset)
                 whole[start : start + len(found), number] = found.half().cpu()
             else:
                 parts.append(output.features.float().cpu())

@@ -15,7 +15,7 @@ from cascade.data.cache import ImageCache
 from cascade.data.datamodule import Dropout, StudyDataModule, sampling_weights
 from cascade.data.datasets import StudyDataset, StudyRecords
 from cascade.data.transforms import Augment, crop_of, to_unit
-from cascade.errors import InputError
+from cascade.errors import InputError, as_input_errors
 from cascade.labels.table import NORMAL, LabelTable, disease_owners
 from cascade.models.encoders import TRAINING_OPTIONS, Encoder, create_encoder, load_weights
 from cascade.models.heads import HEAD_OPTIONS, StudyClassifier
@@ -28,10 +28,10 @@ from cascade.training.classifier import ClassifierModule
 from cascade.training.together import jointly
 from cascade.training.trainer import (
     Task,
+    device_of,
     quiet_lightning,
     seed_everything,
     train_module,
-    wants_gpu,
 )
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,8 @@ def create_classifier(
         InputError: unknown name, a weight file that does not fit, a depth that does not exist.
     """
     network = begin_encoder(encoder)
-    try:
+    with as_input_errors():
         return StudyClassifier(network, num_labels, dropout, **(head or {}))
-    except (TypeError, ValueError) as error:
-        raise InputError(str(error)) from error
 
 
 def begin_encoder(encoder: Settings, quiet: bool = False) -> Encoder:
@@ -72,7 +70,7 @@ def begin_encoder(encoder: Settings, quiet: bool = False) -> Encoder:
     """
     arguments = {key: encoder[key] for key in encoder if key not in TRAINING_OPTIONS}
     weights = encoder.get("weights")
-    try:
+    with as_input_errors():
         network = create_encoder(arguments.pop("name"), **arguments)
         if weights is not None:
             report = load_weights(network, weights)
@@ -80,10 +78,6 @@ def begin_encoder(encoder: Settings, quiet: bool = False) -> Encoder:
             if not quiet:
                 log.log(level, "encoder weights: %s", report.summary())
         network.unfreeze(encoder.get("unfreeze"))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(str(error)) from error
     return network
 
 
@@ -128,8 +122,7 @@ def fit_classifier(
     suitability = Suitability.fit(_first_pictures(data.train), _first_pictures(data.val))
     reader = Reader(network, table.labels, table.exclusive, suitability=suitability)
     options, select = settings["classifier"], data.val
-    device = "cuda" if torch.cuda.is_available() and wants_gpu(settings) else "cpu"
-    logits = label_logits(network, select, int(options["batch_size"]), device)
+    logits = label_logits(network, select, int(options["batch_size"]), device_of(settings))
     method = str(options.get("calibration", "none"))
     calibrate(reader, logits, select.labels, select.records.patient_ids, method)
     return reader, score

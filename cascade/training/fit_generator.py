@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cascade.data.cache import ImageCache
 from cascade.data.datasets import StudyDataset, StudyRecords
 from cascade.data.transforms import Augment
-from cascade.errors import InputError
+from cascade.errors import InputError, as_input_errors
 from cascade.labels.table import LabelTable
 from cascade.metrics.nlg import annotation_words, report_words
 from cascade.models.condition import CONDITIONS, Condition
@@ -33,7 +32,7 @@ from cascade.training.report_generator import (
 from cascade.training.rewards import create_reward
 from cascade.training.self_critical import SelfCritical
 from cascade.training.together import jointly
-from cascade.training.trainer import Task, quiet_lightning, seed_everything, train_module, wants_gpu
+from cascade.training.trainer import Task, device_of, quiet_lightning, seed_everything, train_module
 from cascade.training.vocabulary import build_vocabulary, log_coverage
 
 log = logging.getLogger(__name__)
@@ -124,7 +123,6 @@ def generator_task(
     log_coverage(vocabulary, train.texts, val.texts, int(options["max_length"]))
     condition = _new_condition(options, train.indications, settings["decoder"])
     decoder = _new_decoder(settings["decoder"], vocabulary, reader.classifier, options, condition)
-    device = "cuda" if torch.cuda.is_available() and wants_gpu(settings) else "cpu"
     learn, select = StudyDataset(train, cache, table), StudyDataset(val, cache, table)
     augments: list[Augment | None] = [None]
     if options["augment"]:
@@ -146,7 +144,7 @@ def generator_task(
             reader.exclusive,
             int(options["feature_batch_size"]),
             copies,
-            device,
+            device_of(settings),
             progress,
             maps=decoder.input == "map",
             memory=float(options.get("map_memory", math.inf)),
@@ -258,12 +256,8 @@ def _new_decoder(
     """
     size = classifier.encoder.num_features + (0 if condition is None else condition.size)
     decoder = begin_decoder(chosen, len(vocabulary), size, options)
-    try:
+    with as_input_errors():
         found = decoder.load_initial(vocabulary)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(str(error)) from error
     if found is not None:
         log.info("decoder weights: %s", found)
     return decoder
@@ -278,12 +272,8 @@ def begin_decoder(
         InputError: unknown names, values that cannot be, texts longer than it can read.
     """
     arguments = dict(chosen)
-    try:
+    with as_input_errors():
         decoder = create_decoder(arguments.pop("name"), vocab_size, num_features, **arguments)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(str(error)) from error
     length = int(options["max_length"])
     if decoder.positions is not None and decoder.positions <= length:
         raise InputError(

@@ -105,7 +105,7 @@ def train_module(task: Task, directory: Path, settings: Settings) -> float:
             )
     if not best.is_file():
         raise CascadeError(_unusable(monitor, directory))
-    checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+    checkpoint = _read(best)
     score = _best_score(checkpoint, monitor)
     if not math.isfinite(score):
         raise CascadeError(_unusable(monitor, directory))
@@ -117,7 +117,7 @@ def train_module(task: Task, directory: Path, settings: Settings) -> float:
             f"{directory / 'metrics.csv'}"
         )
     module.load_state_dict(state)
-    done = torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1
+    done = _read(last)["epoch"] + 1
     told = pace.summary(done, checkpoint["epoch"], monitor, score, _device_name(settings))
     log.info("%s: %s", directory.name, told)
     return score
@@ -190,6 +190,12 @@ def _keep(checkpoints: Path, monitor: str) -> list[Callback]:
     return [best, ModelCheckpoint(filename="last", every_n_epochs=1, **kept)]
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """A checkpoint; its weights are mapped, not read, where one number of it is wanted."""
+    found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return found
+
+
 def _states(checkpoint: Mapping[str, Any], callback: str) -> list[Any]:
     """What a checkpoint holds of callbacks of one kind."""
     found = checkpoint["callbacks"].items()
@@ -198,8 +204,7 @@ def _states(checkpoint: Mapping[str, Any], callback: str) -> list[Any]:
 
 def _stopped_early(last: Path) -> bool:
     """Whether a fit had ended before its last epoch: one more epoch would be one too many."""
-    checkpoint = torch.load(last, map_location="cpu", weights_only=True)
-    return any(state["stopped_epoch"] > 0 for state in _states(checkpoint, "EarlyStopping"))
+    return any(state["stopped_epoch"] > 0 for state in _states(_read(last), "EarlyStopping"))
 
 
 def _best_score(checkpoint: Mapping[str, Any], monitor: str) -> float:
@@ -217,14 +222,15 @@ def _unusable(monitor: str, directory: Path) -> str:
 
 def _device_name(settings: Settings) -> str:
     count = count_processes(settings)
-    gpu = torch.cuda.is_available() and wants_gpu(settings)
+    gpu = device_of(settings) == "cuda"
     name = torch.cuda.get_device_name() if gpu else "the CPU"
     return name if count == 1 else f"{count} processes of {name}"
 
 
-def wants_gpu(settings: Settings) -> bool:
-    """Whether the settings let features be computed on a GPU, where there is one."""
-    return settings["trainer"].get("accelerator", "auto") not in ("cpu",)
+def device_of(settings: Settings) -> str:
+    """Where what is not trained is computed: ``cuda`` where there is one, but for the CPU alone."""
+    wanted = settings["trainer"].get("accelerator", "auto") != "cpu"
+    return "cuda" if wanted and torch.cuda.is_available() else "cpu"
 
 
 def count_parameters(network: nn.Module) -> int:
