@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from cascade.errors import InputError
+from cascade.models.decoders.base import channel_axis
 from cascade.text.preparation import Preparation
 from cascade.text.vocabulary import PAD, Vocabulary
 
@@ -111,8 +112,3 @@ class Condition(nn.Module):
             InputError, KeyError, TypeError, ValueError: another file's content.
         """
         return cls(Vocabulary.from_json(value["vocabulary"]), int(value["size"]))
-
-
-def channel_axis(features: Tensor) -> int:
-    """Where the channels of pooled features, maps or maps of several views are."""
-    return 2 if features.dim() == 5 else 1

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from cascade.labels.table import Label, disease_owners
 from cascade.models.calibration import Calibration
-from cascade.models.condition import Condition, channel_axis
+from cascade.models.condition import Condition
 from cascade.models.decoders import Decoder
+from cascade.models.decoders.base import channel_axis
 from cascade.models.generation import Generated, generate, generate_diverse, sample
 from cascade.models.heads import StudyClassifier, disease_probabilities
 from cascade.models.suitability import Suitability

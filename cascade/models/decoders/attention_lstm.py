@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cascade.models.decoders.base import MapDecoder, State, Taught
+from cascade.models.decoders.base import MapDecoder, State, Taught, open_forget_gates
 from cascade.text.vocabulary import PAD
 
 
@@ -54,9 +54,7 @@ class AttentionLstmDecoder(MapDecoder):
         self.from_state = nn.Linear(hidden, embedding)
         self.from_context = nn.Linear(seen, embedding, bias=False)
         self.output = nn.Linear(embedding, vocab_size)
-        for name, bias in self.rnn.named_parameters():
-            if name.startswith("bias"):  # open forget gates, as in the LSTM beside it
-                bias.data[hidden : 2 * hidden] = 1.0 if "_ih" in name else 0.0
+        open_forget_gates(self.rnn, hidden)
 
     def start(self, normalised: Tensor) -> State:
         """The first state, from the mean of the places."""

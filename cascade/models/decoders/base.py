@@ -163,7 +163,7 @@ class MapDecoder(Decoder):
     def set_feature_statistics(self, features: Tensor) -> None:
         """Standardise by the mean and deviation over all places of training features."""
         count = 0
-        channels = features.shape[2 if features.dim() == 5 else 1]
+        channels = features.shape[channel_axis(features)]
         total = torch.zeros(channels, dtype=torch.float64)
         squares, centre = torch.zeros_like(total), torch.zeros_like(total)
         for part in features.split(64):  # half precision must not be blown up at once
@@ -210,3 +210,15 @@ def _axis(size: int, like: Tensor) -> Tensor:
     if size == 1:
         return like.new_zeros(1)
     return torch.linspace(-1.0, 1.0, size, device=like.device)
+
+
+def channel_axis(features: Tensor) -> int:
+    """Where the channels of pooled features, maps or maps of several views are."""
+    return 2 if features.dim() == 5 else 1
+
+
+def open_forget_gates(network: nn.Module, hidden: int) -> None:
+    """Start the forget-gate biases of an LSTM at 1: of its two biases of a gate one is 1, one 0."""
+    for name, bias in network.named_parameters():
+        if name.startswith("bias"):
+            bias.data[hidden : 2 * hidden] = 1.0 if "_ih" in name else 0.0

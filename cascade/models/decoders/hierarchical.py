@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 
-from cascade.models.decoders.base import PooledDecoder, State, Taught
+from cascade.models.decoders.base import PooledDecoder, State, Taught, open_forget_gates
 from cascade.text.tokens import SEPARATOR
 from cascade.text.vocabulary import BOS, EOS, PAD, SPECIAL_TOKENS, Vocabulary
 
@@ -72,10 +72,8 @@ class HierarchicalLstmDecoder(PooledDecoder):
         self.stop = nn.Linear(sentence, 1)
         self.words = nn.LSTM(embedding, hidden, layers, dropout=dropout if layers > 1 else 0.0)
         self.output = nn.Linear(hidden, vocab_size)
-        for network, size in ((self.sentences, sentence), (self.words, hidden)):
-            for name, bias in network.named_parameters():
-                if name.startswith("bias"):  # open forget gates, as in the other LSTMs
-                    bias.data[size : 2 * size] = 1.0 if "_ih" in name else 0.0
+        open_forget_gates(self.sentences, sentence)
+        open_forget_gates(self.words, hidden)
 
     def load_initial(self, vocabulary: Vocabulary) -> str | None:
         """Find the tokens that end a sentence; they are kept beside the weights.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cascade.models.decoders.base import PooledDecoder, State, Taught
+from cascade.models.decoders.base import PooledDecoder, State, Taught, open_forget_gates
 from cascade.text.vocabulary import PAD
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
@@ -84,14 +84,7 @@ class RecurrentDecoder(PooledDecoder):
         )
         self.output = nn.Linear(hidden, vocab_size)
         if cell == "lstm":
-            self._open_forget_gates()
-
-    def _open_forget_gates(self) -> None:
-        for name, bias in self.rnn.named_parameters():
-            if name.startswith("bias_ih"):
-                bias.data[self.hidden : 2 * self.hidden] = 1.0
-            elif name.startswith("bias_hh"):
-                bias.data[self.hidden : 2 * self.hidden] = 0.0
+            open_forget_gates(self.rnn, hidden)
 
     def set_feature_statistics(self, features: Tensor) -> None:
         """Standardise by training features ``(N, D)``, and find their axes where asked to."""
