@@ -56,13 +56,14 @@ def settings_of(command, *overrides):
 
 
 def table_of(module, name):
-    """The string keys of a dictionary that a module assigns to ``name``, without importing it."""
+    """The names in a dictionary's keys, or a tuple, of a module's ``name``, without importing it."""
     tree = ast.parse((ROOT / "cascade" / module).read_text(encoding="utf-8"))
     for node in tree.body:
         targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            assert isinstance(node.value, ast.Dict)
-            return {key.value for key in node.value.keys}
+            assert isinstance(node.value, ast.Dict | ast.Tuple)
+            names = node.value.keys if isinstance(node.value, ast.Dict) else node.value.elts
+            return {name.value for name in names}
     raise AssertionError(f"{module} has no {name}")
 
 
@@ -146,6 +147,8 @@ def test_the_checks_know_the_names_of_the_tables():
     assert set(rule_of("classifier.optimizer.name").choices) == optimizers
     assert set(rule_of("classifier.pooling").choices) == table_of("models/pooling.py", "POOLINGS")
     assert set(rule_of("classifier.fusion").choices) == table_of("models/fusion.py", "FUSIONS")
+    schedules = table_of("training/optimizers.py", "SCHEDULES")
+    assert set(rule_of("classifier.optimizer.schedule").choices) == schedules
 
 
 def test_every_rule_is_of_a_setting():

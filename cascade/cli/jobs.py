@@ -226,13 +226,14 @@ def _link_cache(sweep: Sweep, folder: Path) -> None:
 def best_score(command: str, folder: Path) -> tuple[float | None, str | None]:
     """The validation score that a finished job is judged by, and what it is."""
     from cascade.io.files import read_json
+    from cascade.pipeline.names import VALIDATION_AUROC, VALIDATION_BLEU
 
     if command == "run":
         chosen = read_json(folder / "rounds.json")
         facts = chosen["rounds"][int(chosen["chosen"]) - 1]
     else:
         facts = read_json(folder / "model" / "config.json")["facts"]
-    for metric in ("validation BLEU (mean of 1 to 4)", "validation AUROC (macro)"):
+    for metric in (VALIDATION_BLEU, VALIDATION_AUROC):
         if metric in facts:
             return float(facts[metric]), metric
     return None, None

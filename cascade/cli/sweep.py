@@ -256,11 +256,13 @@ def _check_folder(sweep: Sweep, *, resume: bool) -> None:
 
 def _of_the_run(overrides: Sequence[str]) -> dict[str, str]:
     """The overrides that make a run what it is, by their keys; the rounds do, in a sweep."""
-    from cascade.pipeline.settings import FREE_KEYS
+    from cascade.pipeline.settings import NO_PART_OF_A_RUN
 
-    free = [key for key in FREE_KEYS if key not in ("rounds", "stop")]
+    def is_free(key: str) -> bool:
+        return any(f"{key}.".startswith(f"{free}.") for free in NO_PART_OF_A_RUN)
+
     words = {_key(word): word for word in overrides}
-    return {k: v for k, v in words.items() if not any(f"{k}.".startswith(f"{f}.") for f in free)}
+    return {key: word for key, word in words.items() if not is_free(key)}
 
 
 def _check_settings(sweep: Sweep, number: int) -> None:

@@ -25,6 +25,7 @@ from cascade.metrics.hub import HubOptions
 from cascade.models.reader import Reader
 from cascade.models.saliency import saliency_map
 from cascade.pipeline.collecting import current_commit
+from cascade.pipeline.names import SPEED_FILE, predictions_of
 from cascade.pipeline.progress import progress_bar
 from cascade.pipeline.stages import Context
 from cascade.training.classifier import disease_truth
@@ -32,8 +33,6 @@ from cascade.training.classifier import disease_truth
 log = logging.getLogger(__name__)
 
 PIXEL_SIDE = 32
-SPEED_FILE = "speed.json"
-"""Beside a system's predictions: how many studies it read and wrote about, in how many seconds."""
 
 
 def read_records(
@@ -148,7 +147,7 @@ def assess(
                 val_probabilities=val_probabilities[reader.diseases],
             )
         )
-        told = out / "predictions" / name.replace(" ", "-")
+        told = predictions_of(out, name)
         write_predictions(told, scored, drafts, probabilities)
         if drafts is not None:
             write_json(told / SPEED_FILE, speed)

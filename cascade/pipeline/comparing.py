@@ -25,7 +25,13 @@ from cascade.evaluation.leaderboard_differences import Answers
 from cascade.evaluation.significance import Difference, Figure
 from cascade.io.files import read_json
 from cascade.labels.table import disease_owners, read_label_table
-from cascade.pipeline.settings import FREE_KEYS, flatten
+from cascade.pipeline.names import (
+    SPEED_FILE,
+    VALIDATION_AUROC,
+    VALIDATION_BLEU,
+    predictions_of,
+)
+from cascade.pipeline.settings import NO_PART_OF_A_RUN, flatten
 
 METRICS_FILE = "metrics.json"
 STAGES = ("classifier", "generator")
@@ -37,13 +43,10 @@ USUAL = {
 """What a job that is not done can be, and what is said of it where it says nothing itself."""
 CURVES = {"classifier": ("val/auroc", "val/loss"), "generator": ("val/bleu", "val/loss")}
 """Of which column a stage's learning curve is; the first that is there."""
-VALIDATION = {
-    "validation BLEU (mean of 1 to 4)": "validation_bleu",
-    "validation AUROC (macro)": "validation_auroc",
-}
+VALIDATION = {VALIDATION_BLEU: "validation_bleu", VALIDATION_AUROC: "validation_auroc"}
 """What ``rounds.json`` says of a round, as metrics to rank by."""
 NO_SETTING = (
-    *(key for key in FREE_KEYS if key not in ("rounds", "stop")),
+    *NO_PART_OF_A_RUN,
     "seed",
     "hydra",
     "sweep",
@@ -326,9 +329,8 @@ def _rows_key(meta: Json, folder: Path, system: str) -> RowsKey:
 
 def _reports_per_second(folder: Path, system: str) -> dict[str, float]:
     """From image to draft, as the evaluation took it; nothing of evaluations before it was kept."""
-    path = folder / "predictions" / system.replace(" ", "-") / "speed.json"
     try:
-        told = read_json(path)
+        told = read_json(predictions_of(folder, system) / SPEED_FILE)
         return {"reports_per_second": float(told["studies"]) / float(told["seconds"])}
     except (InputError, KeyError, TypeError, ValueError, ZeroDivisionError):
         return {}
@@ -336,7 +338,7 @@ def _reports_per_second(folder: Path, system: str) -> dict[str, float]:
 
 def _reports(folder: Path, system: str) -> pd.DataFrame | None:
     """The system's ``reports.csv``, or None where there is none that can be read."""
-    path = folder / "predictions" / system.replace(" ", "-") / "reports.csv"
+    path = predictions_of(folder, system) / "reports.csv"
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (OSError, ValueError):  # pandas raises ValueErrors for what is not CSV
@@ -349,8 +351,7 @@ def _read_answers(path: Path, folder: Path, system: str, settings: Json | None) 
     table = _reports(folder, system)
     scores: pd.DataFrame | None
     try:
-        name = system.replace(" ", "-")
-        scores = pd.read_parquet(folder / "predictions" / name / "probabilities.parquet")
+        scores = pd.read_parquet(predictions_of(folder, system) / "probabilities.parquet")
         scores["study_id"] = scores["study_id"].astype(str)
     except (OSError, ValueError, KeyError):
         scores = None

@@ -21,6 +21,7 @@ from cascade.labels.table import LabelTable, read_label_table
 from cascade.pipeline.collecting import prepare
 from cascade.pipeline.early import check_networks
 from cascade.pipeline.mining import mine
+from cascade.pipeline.names import VALIDATION_AUROC, VALIDATION_BLEU
 from cascade.pipeline.progress import say
 from cascade.pipeline.settings import claim_run
 from cascade.pipeline.stages import (
@@ -95,10 +96,7 @@ def run_cascade(settings: Settings, out: str | Path, shared: Path | None = None)
     return bundles
 
 
-SCORES = {
-    "bleu": "validation BLEU (mean of 1 to 4)",
-    "auroc": "validation AUROC (macro)",
-}
+SCORES = {"bleu": VALIDATION_BLEU, "auroc": VALIDATION_AUROC}
 """The validation scores that rounds are compared by, as the card of a bundle names them."""
 
 

@@ -29,6 +29,8 @@ FREE_KEYS = (
     "labels.workers",
 )
 """Settings that may differ between a run and its resumption, with all that stands below them."""
+NO_PART_OF_A_RUN = tuple(key for key in FREE_KEYS if key not in ("rounds", "stop"))
+"""Those of them that do not make a run what it is: more rounds are another run beside fewer."""
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from cascade.labels.table import LabelTable, read_label_table, write_label_files
 from cascade.models.reader import Reader
 from cascade.pipeline.collecting import current_commit
 from cascade.pipeline.contexts_page import write_contexts
+from cascade.pipeline.names import VALIDATION_AUROC, VALIDATION_BLEU
 from cascade.pipeline.progress import progress_bar
 from cascade.pipeline.settings import claim_run
 from cascade.relabel.composite import relabel
@@ -80,7 +81,7 @@ def train_classifier(
     train, val = context.records("train"), context.records("val")
     network = read_bundle(start_from)[0].classifier if start_from is not None else None
     reader, score = fit_classifier(out, train, val, context.cache, table, settings, network)
-    _save(context, reader, bundle, None, {"validation AUROC (macro)": f"{score:.4f}"}, len(train))
+    _save(context, reader, bundle, None, {VALIDATION_AUROC: f"{score:.4f}"}, len(train))
     return bundle
 
 
@@ -98,7 +99,7 @@ def train_generator(context: Context, table: LabelTable, classifier: Path, out: 
             out, reader, train, val, context.cache, table, settings, update
         )
     before = {k: v for k, v in facts["facts"].items() if k.startswith("validation")}
-    scores = {**before, "validation BLEU (mean of 1 to 4)": f"{score:.4f}"}
+    scores = {**before, VALIDATION_BLEU: f"{score:.4f}"}
     _save(context, reader, bundle, dict(settings["decoder"]), scores, len(train))
     return bundle
 
