@@ -56,7 +56,7 @@ def settings_of(command, *overrides):
 
 
 def table_of(module, name):
-    """The names in a dictionary's keys, or a tuple, of a module's ``name``, without importing it."""
+    """The keys of a dictionary, or a tuple, that a module assigns to ``name``; nothing imported."""
     tree = ast.parse((ROOT / "cascade" / module).read_text(encoding="utf-8"))
     for node in tree.body:
         targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])

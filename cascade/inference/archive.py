@@ -349,10 +349,7 @@ class _Run:
         if not images:
             return []
         try:
-            if asked is None:
-                predictions = self._predictor.predict(images)
-            else:
-                predictions = self._predictor.predict(images, asked)
+            predictions = self._predictor.predict(images, asked)
         except Exception as error:
             if len(images) == 1:
                 return [safe_reason(error)]

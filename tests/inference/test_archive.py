@@ -42,7 +42,7 @@ class FakePredictor:
         self.doubt_above = doubt_above
         self.batches = []
 
-    def predict(self, images):
+    def predict(self, images, indications=None):
         self.batches.append(len(images))
         return [self._one(float(image.mean())) for image in images]
 
@@ -273,7 +273,7 @@ def test_workers_give_the_same_rows(tmp_path, images):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_images_are_shrunk_where_they_are_decoded(tmp_path, workers):
     class Shapes(FakePredictor):
-        def predict(self, images):
+        def predict(self, images, indications=None):
             assert {image.shape for image in images} == {(8, 8)}
             return super().predict(images)
 
@@ -319,7 +319,7 @@ def test_workers_that_do_not_start(tmp_path, images, monkeypatch):
 class Choosy(FakePredictor):
     """Fails on bright images."""
 
-    def predict(self, images):
+    def predict(self, images, indications=None):
         if any(image.mean() > 0.5 for image in images):
             raise RuntimeError("shape (2, 2) at '/secret'")
         return super().predict(images)
@@ -333,7 +333,7 @@ def test_an_image_that_the_network_cannot_take_is_a_row(tmp_path, images):
 
 def test_a_network_that_takes_nothing_ends_the_run(tmp_path, images):
     class Broken(FakePredictor):
-        def predict(self, images):
+        def predict(self, images, indications=None):
             raise RuntimeError("out of memory")
 
     with pytest.raises(CascadeError, match="all 5 images of a batch .*run again"):
@@ -353,7 +353,7 @@ def test_a_number_that_is_none_is_a_failure(tmp_path, images):
 
 def test_a_predictor_that_loses_an_image_ends_the_run(tmp_path, images):
     class Short(FakePredictor):
-        def predict(self, images):
+        def predict(self, images, indications=None):
             return super().predict(images)[1:]
 
     with pytest.raises(CascadeError, match="4 predictions of 5 images"):
@@ -472,7 +472,7 @@ from cascade.inference.prediction import Prediction
 
 class Slow:
     model_id, version = "slow", "1"
-    def predict(self, images):
+    def predict(self, images, indications=None):
         time.sleep(0.01)
         return [Prediction("normal", "", 0.5, {"normal": float(i.mean())}) for i in images]
 
