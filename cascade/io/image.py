@@ -8,7 +8,6 @@ Such files say nothing of a view; docs/dicom.md has the table of what is read ho
 from __future__ import annotations
 
 import contextlib
-import io
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from cascade.errors import InputError
 from cascade.io.dicom import read_dicom
 from cascade.io.dicom.photometry import grey, stretch
-from cascade.io.radiograph import MAX_BYTES, MAX_PIXELS, Facts, Notes, Radiograph
+from cascade.io.radiograph import MAX_BYTES, MAX_PIXELS, Facts, Notes, Radiograph, check_size
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".dic")
@@ -104,9 +103,7 @@ def read_image(
             file = source
             if isinstance(file, (str, Path)):
                 file = stack.enter_context(open(file, "rb"))
-            if (size := file.seek(0, io.SEEK_END)) > max_bytes:
-                raise InputError(f"{name} is of {size} bytes, more than the limit of {max_bytes}")
-            file.seek(0)
+            check_size(file, name, max_bytes)
             with Image.open(file, formats=_FORMATS) as image:
                 if image.width * image.height > max_pixels:
                     raise InputError(

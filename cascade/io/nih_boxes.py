@@ -48,8 +48,6 @@ def read_nih_boxes(path: str | Path) -> list[FindingBox]:
             (name,) = annotation(_OTHER_NAMES.get(label, label))
         except ValueError as error:
             raise InputError(f"{path}, row {number}: {error}") from error
-        except InputError as error:
-            raise InputError(f"{path}, row {number}: {error}") from error
         if not (0 <= x < 1 and 0 <= y < 1 and 0 < width <= 1 and 0 < height <= 1):
             raise InputError(f"{path}, row {number}: no box within {SIDE} pixels: {texts}")
         boxes.append(FindingBox(Path(image).stem, name, x, y, x + width, y + height))

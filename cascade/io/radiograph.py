@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+from typing import BinaryIO
 
 import numpy as np
+
+from cascade.errors import InputError
 
 MAX_PIXELS = 10**8
 """Pictures of more pixels are refused before they are decoded: no chest radiograph is so large."""
 
 MAX_BYTES = 2**31
 """Files of more bytes are refused before they are read."""
+
+
+def check_size(file: BinaryIO, name: str, max_bytes: int) -> None:
+    """Leave an open file at its beginning, if it is no larger than ``max_bytes``.
+
+    Raises:
+        InputError: it is.
+    """
+    if (size := file.seek(0, io.SEEK_END)) > max_bytes:
+        raise InputError(f"{name} is of {size} bytes, more than the limit of {max_bytes}")
+    file.seek(0)
+
 
 NOTES = {
     # the file

@@ -17,7 +17,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from cascade.errors import InputError
-from cascade.io.radiograph import Notes
+from cascade.io.radiograph import Notes, check_size
 
 MAX_ELEMENTS = 100_000
 """Data elements of one header; a true one has hundreds."""
@@ -51,9 +51,7 @@ def load(
                 if not Path(file).is_file():
                     raise InputError(f"{name} is not a file")
                 file = stack.enter_context(open(file, "rb"))
-            if (size := file.seek(0, io.SEEK_END)) > max_bytes:
-                raise InputError(f"{name} is of {size} bytes, more than the limit of {max_bytes}")
-            file.seek(0)
+            check_size(file, name, max_bytes)
             return _parse(file, name, notes, 8 * max_pixels)
         except InputError:
             raise
