@@ -13,10 +13,17 @@ from torch import Tensor
 
 from cascade.models.decoders import Decoder
 from cascade.models.drafts import Drafts, Generated, Trace
-from cascade.text.vocabulary import BOS, EOS, PAD, UNK
+from cascade.models.search import (
+    NEVER,
+    beam_search,
+    block,
+    check_positions,
+    forced_tokens,
+    start,
+)
+from cascade.text.vocabulary import BOS, EOS, PAD
 
-NEVER = (PAD, BOS, UNK)
-"""Ids that no draft holds."""
+__all__ = ["NEVER", "generate", "generate_diverse", "sample"]
 
 
 @torch.no_grad()
@@ -45,7 +52,16 @@ def generate(
     Raises:
         ValueError: width or max_length below 1, or more tokens than the decoder has positions.
     """
-    drafts = _beam(decoder, features, max_length, width, length_penalty, prefixes, no_repeat)
+    drafts = beam_search(
+        decoder,
+        features,
+        max_length,
+        width,
+        length_penalty,
+        prefixes,
+        no_repeat,
+        best_only=True,
+    )
     return drafts.pick(drafts.ranking[:, 0, 0])
 
 
@@ -86,7 +102,7 @@ def generate_diverse(
     """
     if count < 1:
         raise ValueError(f"count={count}: at least 1 draft")
-    drafts = _beam(
+    drafts = beam_search(
         decoder, features, max_length, width, length_penalty, prefixes, no_repeat, count, diversity
     )
     found = []
@@ -145,38 +161,43 @@ def sample(
         raise ValueError(f"count={count}, max_length={max_length}: both must be at least 1")
     if temperature <= 0 or not 0 < top_p <= 1:
         raise ValueError(f"temperature={temperature}, top_p={top_p}: expected > 0 and in (0, 1]")
-    _check_positions(decoder, max_length)
+    check_positions(decoder, max_length)
     batch, device = len(features), features.device
     draws = torch.rand(count, max_length, generator=torch.Generator().manual_seed(seed))
     draws = draws.to(device).repeat(batch, 1)
     if offsets is not None:
         draws = (draws + offsets.to(draws).repeat_interleave(count).unsqueeze(1)) % 1.0
-    normalised = decoder.normalise(features).repeat_interleave(count, dim=0)
-    state = decoder.start(normalised)
-    forced = _forced(prefixes, batch, max_length, device).repeat_interleave(count, dim=0)
+    normalised, state = start(decoder, features, count)
+    forced = forced_tokens(prefixes, batch, max_length, device).repeat_interleave(count, dim=0)
     rows = batch * count
     last = torch.full((rows,), BOS, dtype=torch.long, device=device)
     finished = torch.zeros(rows, dtype=torch.bool, device=device)
-    trace = Trace(last)
+    history = last.new_zeros((rows, 0))
+    total, counted = torch.zeros(rows, device=device), torch.zeros_like(last)
+    trace = Trace(rows, device)
     for position in range(max_length + 1):
         logits, state = decoder.step(normalised, last, state)
         logits[:, NEVER] = -torch.inf
         own = logits.log_softmax(dim=-1)
+        given = torch.zeros_like(finished)
         if position == max_length:
             last = torch.full_like(last, EOS)
         else:
-            allowed = _block(own, trace.history, no_repeat)
+            allowed = block(own, history, no_repeat)
             last = _draw(allowed / temperature, top_p, draws[:, position])
-            must = forced[:, position]
-            last = torch.where(must != PAD, must, last)
-        given = forced[:, position] != PAD if position < max_length else torch.zeros_like(finished)
-        gained = own.gather(1, last.unsqueeze(1)).squeeze(1).masked_fill(finished | given, 0.0)
+            if position < forced.shape[1]:
+                given = forced[:, position] != PAD
+                last = torch.where(given, forced[:, position], last)
+        idle = finished | given
+        gained = own.gather(1, last.unsqueeze(1)).squeeze(1).masked_fill(idle, 0.0)
         last = last.masked_fill(finished, PAD)
-        trace.extend(last, gained, (~finished & ~given).long(), decoder.attention_of(state))
+        trace.extend(last, gained, decoder.attention_of(state))
+        history = torch.cat([history, last.unsqueeze(1)], dim=1) if no_repeat else history
+        total, counted = total + gained, counted + (~idle).long()
         finished = finished | (last == EOS)
         if bool(finished.all()):
             break
-    drafts = Drafts(trace, trace.total.view(batch, 1, count))
+    drafts = Drafts(trace, total.view(batch, 1, count), total, counted)
     found = []
     for row in range(batch):
         order = drafts.ranking[row, 0].tolist()
@@ -184,109 +205,6 @@ def sample(
         kept = sorted(chosen.values(), key=order.index)
         found.append(drafts.pick(torch.tensor(kept, device=device)))
     return found
-
-
-def _beam(
-    decoder: Decoder,
-    features: Tensor,
-    max_length: int,
-    width: int,
-    length_penalty: float,
-    prefixes: Sequence[Sequence[int]] | None,
-    no_repeat: int,
-    groups: int = 1,
-    diversity: float = 0.0,
-) -> Drafts:
-    """Grow ``groups`` beams of ``width`` for each study."""
-    if width < 1 or max_length < 1:
-        raise ValueError(f"width={width}, max_length={max_length}: both must be at least 1")
-    _check_positions(decoder, max_length)
-    batch, device = len(features), features.device
-    each = groups * width
-    normalised = decoder.normalise(features).repeat_interleave(each, dim=0)
-    state = decoder.start(normalised)
-    forced = _forced(prefixes, batch, max_length, device).repeat_interleave(each, dim=0)
-
-    rows = batch * each
-    scores = torch.full((batch, groups, width), -torch.inf, device=device)
-    scores[:, :, 0] = 0.0  # the beams of a group begin alike: one of them counts
-    finished = torch.zeros(rows, dtype=torch.bool, device=device)
-    last = torch.full((rows,), BOS, dtype=torch.long, device=device)
-    trace = Trace(last)
-    base = (torch.arange(batch * groups, device=device) * width).view(batch, groups, 1)
-
-    for position in range(max_length + 1):
-        logits, state = decoder.step(normalised, last, state)
-        logits[:, NEVER] = -torch.inf
-        step = logits.log_softmax(dim=-1)
-        if position == max_length:  # only the end may follow
-            only_end = torch.full_like(step, -torch.inf)
-            only_end[:, EOS] = step[:, EOS]
-            step = only_end
-        else:
-            step = _block(step, trace.history, no_repeat)
-            must = forced[:, position]
-            given = (must != PAD) & ~finished
-            step[given] = -torch.inf
-            step[given, must[given]] = 0.0
-        step[finished] = -torch.inf
-        step[finished, PAD] = 0.0  # a finished draft stays as it is
-
-        vocabulary = step.shape[1]
-        total = (scores.view(rows, 1) + step).view(batch, groups, width * vocabulary)
-        if groups == 1:
-            best, index = total.topk(width, dim=2)
-        else:
-            best, index = _choose_apart(total, width, vocabulary, diversity)
-        origin = (base + index // vocabulary).flatten()
-        last = (index % vocabulary).flatten()
-        scores = best
-        was_forced = (
-            forced[origin, position] != PAD if position < max_length else torch.zeros_like(finished)
-        )
-        counts = (~finished[origin] & ~was_forced).long()
-        moved = origin if each > 1 else None
-        gained = step[origin, last]
-        trace.extend(last, gained, counts, decoder.attention_of(state), moved)
-        trace.total = best.flatten()  # not the sum of what was gained: -inf less -inf is none
-        finished = finished[origin] | (last == EOS)
-        state = decoder.reorder(state, origin) if each > 1 else state
-        if bool((finished | (scores.flatten() == -torch.inf)).all()):
-            break
-
-    lengths = trace.counted.view(batch, groups, width).clamp_min(1).float()
-    ranked = scores / lengths**length_penalty
-    return Drafts(trace, ranked.masked_fill(scores == -torch.inf, -torch.inf))
-
-
-def _choose_apart(
-    total: Tensor, width: int, vocabulary: int, diversity: float
-) -> tuple[Tensor, Tensor]:
-    """The best of each group, less ``diversity`` for each earlier choice of the same token."""
-    batch, groups, _ = total.shape
-    chosen = total.new_zeros(batch, vocabulary)
-    best, index = [], []
-    for group in range(groups):
-        own = total[:, group]
-        shunned = own.view(batch, width, vocabulary) - diversity * chosen.unsqueeze(1)
-        _, found = shunned.view(batch, -1).topk(width, dim=1)
-        tokens = found % vocabulary
-        chosen.scatter_add_(1, tokens, (tokens != PAD).to(chosen.dtype))
-        best.append(own.gather(1, found))
-        index.append(found)
-    return torch.stack(best, dim=1), torch.stack(index, dim=1)
-
-
-def _block(step: Tensor, history: Tensor, no_repeat: int) -> Tensor:
-    """Forbid each token that would write a sequence of ``no_repeat`` tokens a second time."""
-    if no_repeat < 1 or history.shape[1] < no_repeat:
-        return step
-    windows = history.unfold(1, no_repeat, 1)  # (rows, places, no_repeat)
-    ending = history[:, history.shape[1] - no_repeat + 1 :].unsqueeze(1)
-    again = (windows[..., :-1] == ending).all(dim=2)
-    forbidden = torch.zeros_like(step, dtype=torch.int)
-    forbidden.scatter_add_(1, windows[..., -1], again.int())
-    return step.masked_fill(forbidden > 0, -torch.inf)
 
 
 def _draw(logits: Tensor, top_p: float, draws: Tensor) -> Tensor:
@@ -298,22 +216,3 @@ def _draw(logits: Tensor, top_p: float, draws: Tensor) -> Tensor:
     index = (summed <= draws.unsqueeze(1) * summed[:, -1:]).sum(dim=1)
     index = torch.minimum(index, (kept > 0).sum(dim=1) - 1)
     return tokens.gather(1, index.unsqueeze(1)).squeeze(1)
-
-
-def _forced(
-    prefixes: Sequence[Sequence[int]] | None, batch: int, max_length: int, device: torch.device
-) -> Tensor:
-    """``(B, max_length)``: the token that must stand at a place, PAD where any may."""
-    forced = torch.full((batch, max_length), PAD, dtype=torch.long, device=device)
-    for row, prefix in enumerate(prefixes or []):
-        cut = list(prefix)[:max_length]
-        forced[row, : len(cut)] = torch.tensor(cut, dtype=torch.long, device=device)
-    return forced
-
-
-def _check_positions(decoder: Decoder, max_length: int) -> None:
-    if decoder.positions is not None and max_length + 1 > decoder.positions:
-        raise ValueError(
-            f"max_length={max_length}: the decoder has {decoder.positions} positions, one of them "
-            "for the beginning"
-        )

@@ -136,6 +136,41 @@ def test_a_reordered_state_is_that_of_other_rows(name):
 
 
 @EACH
+def test_a_selected_state_is_that_of_other_images_too(name):
+    decoder = make(name)
+    features = features_of(decoder)
+    rows = torch.tensor([2, 0, 2, 1])
+    with torch.no_grad():
+        normalised = decoder.normalise(features)
+        _, state = decoder.step(normalised, TOKENS[:, 0], decoder.start(normalised))
+        moved, after = decoder.step(normalised[rows], TOKENS[rows, 1], decoder.select(state, rows))
+    _, (expected, looked) = stepped(decoder, features[rows], TOKENS[rows, :2])
+    torch.testing.assert_close(moved, expected)
+    if looked is not None:
+        torch.testing.assert_close(decoder.attention_of(after), looked)
+
+
+@EACH
+@pytest.mark.parametrize("width", [1, 3])
+def test_studies_that_are_done_leave_and_the_others_do_not_notice(name, width):
+    decoder = make(name)
+    features = features_of(decoder, 4, (24, *SHAPE[1:]))
+    # Some are done before others: three words, none, one and two, then the end.
+    prefixes = [[4, 5, 6, EOS], [], [EOS], [], [7, EOS], [5, 5, EOS], [4], []] * 3
+    whole = generate(decoder, features, 10, width, prefixes=prefixes)
+    for row in range(24):
+        alone = generate(
+            decoder, features[row : row + 1], 10, width, prefixes=prefixes[row : row + 1]
+        )
+        assert alone.tokens[0] == whole.tokens[row]
+        assert alone.words[0] == pytest.approx(whole.words[row], abs=2e-3)
+        if whole.attention is not None:
+            torch.testing.assert_close(
+                alone.attention[0], whole.attention[row], atol=2e-3, rtol=0.0
+            )
+
+
+@EACH
 @pytest.mark.parametrize("width", [1, 4])
 def test_a_beam_is_what_it_is_without_a_state(name, width):
     """The state saves work and changes nothing: every step read from the beginning gives it too."""

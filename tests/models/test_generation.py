@@ -5,6 +5,7 @@ import torch
 
 from cascade.models.decoders import create_decoder
 from cascade.models.generation import generate, generate_diverse, sample
+from cascade.models.search import beam_search
 from cascade.text.vocabulary import BOS, EOS, PAD, UNK
 
 WORDS = (4, 5, 6)  # a vocabulary of 7 ids, the four special ones included
@@ -161,6 +162,25 @@ def test_rows_do_not_know_their_neighbours(width):
         assert alone.log_probabilities[0].item() == pytest.approx(
             whole.log_probabilities[row].item(), abs=1e-5
         )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("penalty", [0.0, 0.7, 1.5, -0.5])
+@pytest.mark.parametrize("width", [2, 4])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_beam_stopped_where_nothing_can_overtake_gives_the_draft_of_a_whole_one(
+    seed, width, penalty
+):
+    """Prefixes, and words that may not come twice, are minded too."""
+    decoder = make(seed, CELLS[seed])
+    features = torch.randn(20, 3, generator=torch.Generator().manual_seed(seed)) * 2
+    prefixes = [[], [4], [5, 6, 4], []] * 5
+    found = generate(decoder, features, 9, width, penalty, prefixes, no_repeat=2)
+    drafts = beam_search(decoder, features, 9, width, penalty, prefixes, no_repeat=2)
+    whole = drafts.pick(drafts.ranking[:, 0, 0])
+    assert found.tokens == whole.tokens
+    torch.testing.assert_close(found.log_probabilities, whole.log_probabilities)
+    assert found.lengths.tolist() == whole.lengths.tolist()
 
 
 @pytest.mark.parametrize(("width", "length"), [(0, 3), (1, 0)])

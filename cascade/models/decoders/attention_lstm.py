@@ -101,6 +101,11 @@ class AttentionLstmDecoder(MapDecoder):
         h, c, keys, weights = state
         return h.index_select(1, rows), c.index_select(1, rows), keys, weights[rows]
 
+    def select(self, state: State, rows: Tensor) -> State:
+        """The state of any rows, keys included."""
+        h, c, keys, weights = state
+        return h.index_select(1, rows), c.index_select(1, rows), keys[rows], weights[rows]
+
     def attention_of(self, state: State) -> Tensor:
         """Where the last step looked; sums to 1."""
         return state[3]

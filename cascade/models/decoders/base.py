@@ -90,6 +90,10 @@ class Decoder(nn.Module):
         """The state of other rows; a row is only ever replaced by a row of the same image."""
         raise NotImplementedError
 
+    def select(self, state: State, rows: Tensor) -> State:
+        """The state of any rows, other images' too: what belongs to the image moves along."""
+        raise NotImplementedError
+
     def attention_of(self, state: State) -> Tensor | None:
         """``(B, P)``: where the last step looked, or None."""
         return None

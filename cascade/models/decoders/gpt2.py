@@ -175,6 +175,10 @@ class Gpt2Decoder(MapDecoder):
             for number, part in enumerate(state)
         )
 
+    def select(self, state: State, rows: Tensor) -> State:
+        """The state of any rows, keys and values of the places included."""
+        return tuple(part.index_select(0, rows) for part in state)
+
     def load_initial(self, vocabulary: Vocabulary) -> str | None:
         """Load the folder's weights; a token that GPT-2 has too gets its vector.
 

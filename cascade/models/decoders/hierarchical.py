@@ -163,3 +163,8 @@ class HierarchicalLstmDecoder(PooledDecoder):
         image, *sentence = state[:3]
         moved = [part.index_select(0, rows) for part in sentence]
         return (image, *moved, *(part.index_select(1, rows) for part in state[3:]))
+
+    def select(self, state: State, rows: Tensor) -> State:
+        """The state of any rows, what is read of the image included."""
+        moved = [part.index_select(0, rows) for part in state[:3]]
+        return (*moved, *(part.index_select(1, rows) for part in state[3:]))

@@ -133,3 +133,7 @@ class RecurrentDecoder(PooledDecoder):
     def reorder(self, state: State, rows: Tensor) -> State:
         """The state of other rows."""
         return tuple(part.index_select(1, rows) for part in state)
+
+    def select(self, state: State, rows: Tensor) -> State:
+        """Likewise; the state holds nothing else of an image."""
+        return self.reorder(state, rows)

@@ -180,6 +180,10 @@ class TransformerDecoder(MapDecoder):
         ]
         return (*moved, state[-1].index_select(0, rows))
 
+    def select(self, state: State, rows: Tensor) -> State:
+        """The state of any rows, keys and values of the places included."""
+        return tuple(part.index_select(0, rows) for part in state)
+
     def attention_of(self, state: State) -> Tensor:
         """Where the last word looked, mean over the heads of the last block; sums to 1."""
         return state[-1]
