@@ -82,7 +82,7 @@ class Gpt2Decoder(MapDecoder):
             raise ValueError(
                 f"decoder.heads={sizes['heads']} do not divide decoder.hidden={sizes['hidden']}"
             )
-        self._sizes = sizes
+        self._sizes, self._rate = sizes, dropout
         self.hidden, self.positions = sizes["hidden"], sizes["positions"]
         self.layers = sizes["layers"]
         config = GPT2Config(
@@ -116,56 +116,80 @@ class Gpt2Decoder(MapDecoder):
         memory = self.memory(places)
         state: list[Tensor] = []
         for block in self.network.h:
-            attention = block.crossattention
-            both = attention.c_attn(memory).split(self.hidden, dim=2)
-            keys, values = (
-                part.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for part in both
-            )
+            keys, values = self._heads(block.crossattention.c_attn(memory), 2)
             state += [keys[:, :, :0], values[:, :, :0], keys, values]
         return tuple(state)
 
-    def _read(self, normalised: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """States of the tokens, all that came before being in ``state``."""
-        from transformers import DynamicCache, EncoderDecoderCache
-
-        past = state[0].shape[2]
-        total = past + tokens.shape[1]
+    def _check(self, total: int) -> None:
         if total > self.positions:
             raise ValueError(f"{total} tokens: the decoder has {self.positions} positions")
-        words, looked = DynamicCache(), DynamicCache()
-        for layer in range(self.layers):
-            keys, values, *places = state[4 * layer : 4 * layer + 4]
-            if past:
-                words.update(keys, values, layer)
-            looked.update(places[0], places[1], layer)
-        _, present = self.seen(normalised)
-        read = self.network(
-            input_ids=tokens,
-            past_key_values=EncoderDecoderCache(words, looked),
-            position_ids=torch.arange(past, total, device=tokens.device).unsqueeze(0),
-            # Only its shape is read: keys and values of the places are in the cache.
-            encoder_hidden_states=normalised[..., :1],
-            encoder_attention_mask=present.long(),
-            use_cache=True,
-        )
-        after: list[Tensor] = []
-        for layer in range(self.layers):
-            own = read.past_key_values.self_attention_cache.layers[layer]
-            after += [own.keys, own.values, *state[4 * layer + 2 : 4 * layer + 4]]
-        return read.last_hidden_state, tuple(after)
 
     def _score(self, states: Tensor) -> Tensor:
         return nn.functional.linear(states, self.network.wte.weight)
 
     def step(self, normalised: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """One word further: it alone is computed."""
-        states, after = self._read(normalised, tokens.unsqueeze(1), state)
-        return self._score(states[:, 0]), after
+        """One word further: it alone is computed.
+
+        The library's own forward makes masks and copies keys and values, those of the places too,
+        at every word; this goes through the same layers without.
+        """
+        past = state[0].shape[2]
+        self._check(past + 1)
+        network = self.network
+        where = torch.tensor([past], device=tokens.device)
+        words = network.drop(network.wte(tokens).unsqueeze(1) + network.wpe(where))
+        visible = self.seen(normalised)[1][:, None, None]
+        after: list[Tensor] = []
+        for layer, block in enumerate(network.h):
+            keys, values, *places = state[4 * layer : 4 * layer + 4]
+            own = block.attn
+            asked, *new = self._heads(own.c_attn(block.ln_1(words)), 3)
+            keys, values = torch.cat([keys, new[0]], dim=2), torch.cat([values, new[1]], dim=2)
+            words = words + own.resid_dropout(own.c_proj(self._look(asked, keys, values)))
+            cross = block.crossattention
+            (asked,) = self._heads(cross.q_attn(block.ln_cross_attn(words)), 1)
+            read = self._look(asked, places[0], places[1], visible)
+            words = words + cross.resid_dropout(cross.c_proj(read))
+            words = words + block.mlp(block.ln_2(words))
+            after += [keys, values, *places]
+        return self._score(network.ln_f(words[:, 0])), tuple(after)
+
+    def _heads(self, value: Tensor, parts: int) -> list[Tensor]:
+        """``(B, T, parts H)`` as so many ``(B, heads, T, H / heads)``."""
+        heads = self._sizes["heads"]
+        return [
+            part.unflatten(2, (heads, -1)).transpose(1, 2) for part in value.chunk(parts, dim=2)
+        ]
+
+    def _look(
+        self, asked: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None = None
+    ) -> Tensor:
+        rate = self._rate if self.training else 0.0
+        read = nn.functional.scaled_dot_product_attention(
+            asked, keys, values, attn_mask=visible, dropout_p=rate
+        )
+        return read.transpose(1, 2).flatten(2)
 
     def teach(self, features: Tensor, tokens: Tensor) -> Taught:
-        """Teacher forcing, all words at once."""
+        """Teacher forcing, all words at once, by the library's own forward."""
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        self._check(tokens.shape[1])
         normalised = self.normalise(features)
-        states, _ = self._read(normalised, tokens, self.start(normalised))
+        state = self.start(normalised)
+        looked = DynamicCache()
+        for layer in range(self.layers):
+            looked.update(state[4 * layer + 2], state[4 * layer + 3], layer)
+        _, present = self.seen(normalised)
+        read = self.network(
+            input_ids=tokens,
+            past_key_values=EncoderDecoderCache(DynamicCache(), looked),
+            # Only its shape is read: keys and values of the places are in the cache.
+            encoder_hidden_states=normalised[..., :1],
+            encoder_attention_mask=present.long(),
+            use_cache=True,
+        )
+        states = read.last_hidden_state
         return Taught(self._score(states), states, None)
 
     def reorder(self, state: State, rows: Tensor) -> State:
