@@ -73,7 +73,7 @@ def _parse(file: BinaryIO, name: str, notes: Notes, max_inflated: int) -> Datase
         ended, pixels = pixels, pixels or tag == _PIXEL_DATA
         return ended
 
-    if (start := _deflated_from(file)) is not None:
+    if (start := deflated_from(file)) is not None:
         file.seek(0)
         dataset: Dataset = read_partial(io.BytesIO(file.read(start)))
         body = _inflate(file, name, max_inflated)
@@ -91,7 +91,7 @@ def _parse(file: BinaryIO, name: str, notes: Notes, max_inflated: int) -> Datase
     return dataset
 
 
-def _deflated_from(file: BinaryIO) -> int | None:
+def deflated_from(file: BinaryIO) -> int | None:
     """Where the deflated data set of a file begins; None if the file is not deflated.
 
     pydicom inflates whatever size comes out, so such files are told before it sees them.

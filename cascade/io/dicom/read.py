@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import logging
-import threading
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 
 from cascade.errors import InputError
@@ -21,10 +16,9 @@ from cascade.io.dicom.header import load, reason, text
 from cascade.io.dicom.orientation import doubts, upright, view
 from cascade.io.dicom.photometry import render
 from cascade.io.dicom.pixel_format import pixel_format
+from cascade.io.dicom.quiet import quiet
 from cascade.io.dicom.transfer_syntaxes import settle_transfer_syntax
 from cascade.io.radiograph import MAX_BYTES, MAX_PIXELS, Facts, Notes, Radiograph
-
-_quiet_lock = threading.RLock()
 
 
 def read_dicom(
@@ -50,7 +44,7 @@ def read_dicom(
     """
     name = str(source) if isinstance(source, (str, Path)) else "the DICOM data set"
     notes = Notes()
-    with _quiet():
+    with quiet():
         if isinstance(source, Dataset):
             dataset = copy.copy(source)
         else:
@@ -74,25 +68,6 @@ def read_dicom(
         except Exception as error:
             raise InputError(f"{name}: the header cannot be applied: {reason(error)}") from error
     return Radiograph(np.ascontiguousarray(pixels), seen, facts, tuple(notes), spoken_against)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence pydicom's warnings and log: they may quote values that identify a patient.
-
-    The switches are global to the process, hence the lock.
-    """
-    logger = logging.getLogger("pydicom")
-    with _quiet_lock, warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        level, mode = logger.level, pydicom_config.settings.reading_validation_mode
-        logger.setLevel(logging.CRITICAL)
-        pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-            pydicom_config.settings.reading_validation_mode = mode
 
 
 def _facts(dataset: Dataset, rows: int, columns: int, syntax: str) -> Facts:
