@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import platform
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from cascade import RESEARCH_NOTICE
+from cascade.inference.tables import read_table
 from cascade.pipeline.collecting import current_commit
 
 CASCADE = str(Path(sys.executable).with_name("cascade"))
@@ -84,8 +84,7 @@ drafts as a test of the plumbing, and its scores as what so little data gives.
 
 
 def rows_table(folder: Path) -> str:
-    lines = (folder / "annotations.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = read_table(folder, "images")
     table = [
         "| file | status | draft | likeliest labels | doubts or reason |",
         "| --- | --- | --- | --- | --- |",

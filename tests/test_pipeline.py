@@ -62,7 +62,8 @@ def test_every_stage_left_its_contract(demo):
         "evaluation/metrics.json",
         "evaluation/predictions/round-2/reports.csv",
         "evaluation/predictions/round-2/speed.json",
-        "annotations/annotations.parquet",
+        "annotations/images/part-00000.parquet",
+        "annotations/studies/part-00000.parquet",
     ):
         assert (demo / path).is_file(), path
     assert not list(demo.rglob(".partial-*"))
@@ -84,7 +85,7 @@ def test_the_second_rounds_labels_are_contexts_of_the_first(demo):
 
 
 def test_the_archive_has_a_row_for_every_file(demo):
-    rows = pd.read_json(demo / "annotations" / "annotations.jsonl", lines=True)
+    rows = pd.read_json(demo / "annotations" / "images" / "part-00000.jsonl", lines=True)
     files = [path for path in (demo / "archive").rglob("*") if path.is_file()]
     assert len(rows) == len(files)
     status = dict(zip(rows["path"], rows["status"], strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -10,24 +10,40 @@ if TYPE_CHECKING:
 HELP = """\
 cascade annotate source=PATH model=DIR out=DIR
 
-Drafts an annotation for every radiograph in a folder tree, a .zip or one file: annotations.jsonl
-and annotations.parquet, one row an image. A file that cannot be read is a row with its reason; a
-picture unlike the training radiographs is marked doubtful and its draft withheld. Killed, the same
-command goes on; no file is annotated twice.
+Drafts an annotation for every study in a folder tree, a .zip or one file: studies/part-*.jsonl and
+.parquet, a row a study, and images/part-*, a row a file. A file that cannot be read is a row with
+its reason; a picture unlike the training radiographs is marked doubtful and its draft withheld.
+Killed, the same command goes on; no file is annotated twice.
 
+  limit=N        the first N files only
+  since=DATE until=DATE modality=[CR,DX] body_part=[CHEST]
+                 leave out files whose header says otherwise, or nothing
+  order=ready    rows as they are ready: a slow file holds nobody up (default: path)
+  formats=[...]  some of jsonl, parquet, csv
+  shard_rows=N   rows a file of the tables
+  file_paths=hash  rows name no path
+  quarantine=DIR receives a copy of every file that cannot be read
   operating_point=NAME   at which findings are called present: best_f1 (default),
                  high_sensitivity or high_specificity, by thresholds chosen on validation
+  abstain_below=P  drafts of less confidence are withheld: auto (what the bundle says), none or P
   batch_size=N   images through the network at a time
-  workers=N      processes that decode ahead of it (0: in this process)
-  limit=N        the first N images only
+  device=auto    every CUDA device; or some, joined by commas
+  workers=N      processes that decode ahead of it (0: in this process, without limits)
+  file_seconds=S file_memory_mb=M
+                 what a worker may take over a file: one that takes more has failed
   indications=FILE.csv  for a model that reads the indication (generator.condition=indication):
                  columns path (as in the annotations) and indication; else all count as missing
 
-Example:
-  cascade annotate source=archive/ model=runs/nih/model out=annotations
+CASCADE_IDENTIFIER_KEY in the environment keys the hashes that stand for UIDs.
 
-Exit status 1 if any file failed.
+Examples:
+  cascade annotate source=archive/ model=runs/nih/model out=annotations
+  cascade annotate source=archive/ model=runs/nih/model out=trial limit=50
+
+Exit status 1 if any file failed. docs/archives.md is the guide.
 """
+
+KEY = "CASCADE_IDENTIFIER_KEY"
 
 
 def run(config: DictConfig) -> None:
@@ -40,16 +56,17 @@ def run(config: DictConfig) -> None:
     source, model = existing(settings, "source"), existing(settings, "model")
     from cascade.errors import CascadeError, InputError
     from cascade.inference.archive import annotate_archive
+    from cascade.inference.engines.local import load_predictor
     from cascade.inference.indications import read_indications
-    from cascade.inference.predictor import Predictor
-    from cascade.pipeline.progress import progress_bar, say
+    from cascade.pipeline.progress import archive_bar, say
 
     asked = None
     if settings["indications"]:
         asked = read_indications(existing(settings, "indications"))
     out: Path = output_directory()
     point = str(settings["operating_point"])
-    predictor = Predictor(model, settings["device"], point)
+    options = archive_options(settings)
+    predictor = load_predictor(model, settings["device"], point)
     if asked is not None and predictor.reader.condition is None:
         raise InputError(
             f"{model} reads no indication: leave indications= away, or take a model that was "
@@ -57,21 +74,67 @@ def run(config: DictConfig) -> None:
         )
     if predictor.operating_point is None:
         say("the model has no operating points (it is of before): no finding is called")
-    with progress_bar("annotating") as update:
+    with archive_bar() as update:
         summary = annotate_archive(
             source,
             predictor,
             out,
-            batch_size=int(settings["batch_size"]),
+            options,
             image_size=predictor.image_size,
-            workers=int(settings["workers"]),
-            limit=settings["limit"],
+            abstain_below=abstention(settings["abstain_below"], predictor),
             indications=asked,
             operating_point=point,
             progress=update,
         )
     print(summary)
-    print(f"annotations: {out / 'annotations.jsonl'}")
+    print(f"annotations: {out / 'studies'} and {out / 'images'}")
     if summary.failed:
-        count = sum(summary.failed.values())
-        raise CascadeError(f"{count} file(s) failed: the rows of {out} give the reasons")
+        raise CascadeError(f"{summary.failures} file(s) failed: the rows of {out} give the reasons")
+
+
+def archive_options(settings: dict[str, Any]) -> Any:
+    """The settings as ``Options``, checked before the model is loaded.
+
+    Raises:
+        InputError: one of them cannot be.
+    """
+    import os
+    from pathlib import Path
+
+    from cascade.inference.archive import Options
+    from cascade.inference.listing import Filters
+
+    same = ["batch_size", "workers", "file_seconds", "file_memory_mb", "order", "limit"]
+    same += ["formats", "shard_rows", "file_paths"]
+    filters = Filters.parse(*(settings[key] for key in ("since", "until", "modality", "body_part")))
+    quarantine = settings["quarantine"]
+    options = Options(
+        **{key: settings[key] for key in same},
+        filters=filters,
+        quarantine=None if quarantine is None else Path(str(quarantine)),
+        key=os.environ.get(KEY, ""),
+    )
+    options.check()
+    return options
+
+
+def abstention(value: str, predictor: Any) -> float | None:
+    """``abstain_below`` as a number; None where the model never abstains.
+
+    Raises:
+        InputError: neither a word nor a probability.
+    """
+    from cascade.errors import InputError
+
+    if value == "auto":
+        found: float | None = getattr(predictor, "abstain_below", None)
+        return found
+    if value == "none":
+        return None
+    try:
+        least = float(value)
+    except ValueError:
+        least = -1.0
+    if not 0 <= least <= 1:
+        raise InputError(f"abstain_below={value}: expected auto, none, or a number of 0 to 1")
+    return least

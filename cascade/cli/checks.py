@@ -51,6 +51,12 @@ RULES: dict[str, Rule] = {
     "rounds": _ONE,
     "batch_size": _ONE,
     "limit": Rule(int, least=1),
+    "order": Rule(choices=("path", "ready")),
+    "file_paths": Rule(choices=("keep", "hash")),
+    "formats": Rule(choices=("jsonl", "parquet", "csv")),
+    "shard_rows": _ONE,
+    "file_seconds": Rule(above=0, optional=True),
+    "file_memory_mb": Rule(least=1, optional=True),
     "stage": Rule(choices=("classifier", "generator")),
     "kind": Rule(choices=("report", "annotation")),
     "split": Rule(choices=("train", "val", "test")),
@@ -255,7 +261,7 @@ def _fits(value: Any, kind: type, default: Any) -> bool:
         return _is_number(value) and isinstance(value, int)
     if kind is str:
         return isinstance(value, str) and (bool(value.strip()) or value == default)
-    if kind is list and default:  # a list of numbers stays one
+    if kind is list and default and _is_number(default[0]):  # a list of numbers stays one
         return isinstance(value, list) and all(_is_number(item) for item in value)
     return isinstance(value, kind)
 

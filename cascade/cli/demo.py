@@ -44,7 +44,7 @@ def run(config: DictConfig) -> None:
     for reference, draft in three_drafts(evaluation):
         print(f"  truth  {reference}\n  draft  {draft}\n")
     print(f"evaluation page    {out / 'evaluation' / 'index.html'}")
-    print(f"annotated archive  {out / 'annotations' / 'annotations.jsonl'}")
+    print(f"annotated archive  {out / 'annotations' / 'studies'}")
     print(f"trained bundle     {out / 'model'}")
     print(f"\n{RESEARCH_NOTICE}")
 
@@ -95,10 +95,10 @@ def annotate_sample(settings: dict[str, Any], archive: Path, out: Path) -> Any:
     """Annotate the sample archive with the chosen bundle."""
     from cascade.inference.archive import annotate_archive
     from cascade.inference.predictor import Predictor
-    from cascade.pipeline.progress import progress_bar
+    from cascade.pipeline.progress import archive_bar
 
     predictor = Predictor(out / "model")
-    with progress_bar("annotating the sample archive") as update:
+    with archive_bar() as update:
         return annotate_archive(
             archive,
             predictor,

@@ -1,216 +1,220 @@
 """Annotate every image of an archive: nothing lost, nothing repeated.
 
-List, decode (in this process or in worker processes), predict a batch at a time, append the rows to
-the journal and sync it, and at the end write the tables in order of path. A kill at any moment
-costs the batch under way; the same call again goes on where it stopped. ``annotations.json``,
-written last, says that the work is complete.
+List the files into an index, decode them (in this process or in worker processes), predict a batch
+at a time, append the rows to shards, sync them and mark their studies done in the index. A kill at
+any moment costs the batch under way; the same call again goes on where it stopped.
+``annotations.json``, written last, says that the work is complete. docs/archives.md has the guide.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from cascade.errors import CascadeError, InputError
-from cascade.inference.decode import Decoded, Read, decode_entries, read_entry
+from cascade.errors import InputError
+from cascade.inference.decode import Decoders, How, Read, read_entry
+from cascade.inference.engines.local import LocalEngine
+from cascade.inference.index import INDEX, Index, check_same_work, only_writer
 from cascade.inference.indications import indications_hash
-from cascade.inference.journal import SUMMARY, Journal, check_same_work, only_writer
-from cascade.inference.prediction import Prediction, PredictorProtocol
-from cascade.inference.privacy import safe_reason, short_hash
-from cascade.inference.rows import (
-    duplicate_row,
-    failed_row,
-    predicted_row,
-    write_tables,
-)
-from cascade.inference.sources import (
-    SUFFIXES,
-    Entry,
-    find_entries,
-    printable,
-)
+from cascade.inference.listing import Filters, list_into
+from cascade.inference.prediction import PredictorProtocol
+from cascade.inference.privacy import short_hash
+from cascade.inference.record import Claims, Quarantine, Recorder
+from cascade.inference.shards import TABLES, Shards
+from cascade.inference.sources import SUFFIXES, find_entries, printable
+from cascade.inference.studies import RowMaker
+from cascade.inference.summary import Summary, summarise
 from cascade.io.files import explain_write_errors, read_json, write_json
-from cascade.io.radiograph import Radiograph
 from cascade.metrics.operating import DEFAULT_POINT
 
-FORMAT_VERSION = 1
-_MOST_REASONS = 100
+SUMMARY = "annotations.json"
+FORMAT_VERSION = 2
+OF_BEFORE = ("annotations.jsonl", "annotations.parquet", "annotations.journal.jsonl")
+ORDERS = ("path", "ready")
+PATHS = ("keep", "hash")
 
 
-LATERAL = ("a lateral view by its header: one image at a time is read as a frontal view",)
+Progress = Callable[[str, int, int | None, int], None]
+"""Told of the stage, files done, of how many (None: not known yet), and how many of them failed."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
-    """What became of an archive: ``found == annotated + sum(failed.values()) + skipped``.
+class Options:
+    """How an archive is annotated; the defaults are those of ``cascade annotate``.
 
     Attributes:
-        found: rows: images, and things that might have been images but could not be looked into.
-        annotated: rows with probabilities, doubtful ones included.
-        doubtful: those of them whose draft is withheld.
-        failed: how many failed for each reason.
-        skipped: images whose SOP Instance UID came before, with the same pixels.
-        ignored: files of no image kind; they have no row.
-        resumed: rows that an earlier, interrupted run had done.
-        already_complete: True where an earlier run had finished, and nothing was done now.
+        batch_size: images a call of the predictor.
+        workers: processes that decode ahead of the network; 0 decodes in this process, where a
+            decoder that dies ends the run.
+        file_seconds: a worker may take over a file; None: as long as it likes.
+        file_memory_mb: a worker may take for a file; None: as much as there is.
+        image_size: letterbox each image to this side where it is decoded. The predictor's own size
+            gives the same results as None and keeps memory and copying small.
+        order: of the rows: ``path``, or ``ready``: a slow file holds nobody up.
+        limit: only the first so many files, in the order of the listing.
+        filters: which files are read.
+        suffixes: names that end so are images whatever they hold.
+        formats: of the tables, from ``TABLES``.
+        shard_rows: rows of a file of a table; a study's rows are never parted.
+        file_paths: ``keep``, or ``hash``: the rows and what is left of the index name no path.
+        quarantine: a folder that receives a copy of every file that cannot be read.
+        abstain_below: a study's draft of less confidence is withheld; None: none is.
+        key: a secret that keys the hash of UIDs; see ``short_hash``.
     """
 
-    found: int
-    annotated: int
-    doubtful: int
-    failed: dict[str, int]
-    skipped: int
-    ignored: int
-    resumed: int = 0
-    already_complete: bool = False
+    batch_size: int = 16
+    workers: int = 0
+    file_seconds: float | None = 60.0
+    file_memory_mb: int | None = 4096
+    image_size: int | None = None
+    order: str = "path"
+    limit: int | None = None
+    filters: Filters = Filters()
+    suffixes: Collection[str] = SUFFIXES
+    formats: Sequence[str] = ("jsonl", "parquet")
+    shard_rows: int = 10_000
+    file_paths: str = "keep"
+    quarantine: Path | None = None
+    abstain_below: float | None = None
+    key: str = ""
 
-    def __str__(self) -> str:
-        """Lines to print.
+    def check(self) -> None:
+        """Look at all of it before any work.
 
-        >>> print(Summary(4, 2, 1, {"the file is empty": 1}, 1, 7))
-        4 images: 2 annotated (1 doubtful, draft withheld), 1 duplicate skipped, 1 failed
-        7 other files ignored
-        failed: 1 x the file is empty
+        Raises:
+            InputError: a number out of range, or an unknown word.
         """
-        parts = [f"{self.annotated} annotated"]
-        if self.doubtful:
-            parts[0] += f" ({self.doubtful} doubtful, draft withheld)"
-        if self.skipped:
-            parts.append(f"{_counted(self.skipped, 'duplicate')} skipped")
-        if self.failed:
-            parts.append(f"{sum(self.failed.values())} failed")
-        lines = [f"{_counted(self.found, 'image')}: {', '.join(parts)}"]
-        if self.already_complete:
-            lines.append("an earlier run had finished this work: nothing was done now")
-        elif self.resumed:
-            lines.append(f"{self.resumed} of them by an earlier run")
-        if self.ignored:
-            lines.append(f"{_counted(self.ignored, 'other file')} ignored")
-        lines += [f"failed: {count} x {reason}" for reason, count in self.failed.items()]
-        return "\n".join(lines)
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-class _Item(NamedTuple):
-    """What waits for its batch: a finished row, or an image with what is known of it."""
-
-    path: str
-    instance: str | None
-    row: dict[str, Any] | None
-    image: Radiograph | None
-    about: dict[str, Any]
+        for name, least in (
+            ("batch_size", 1),
+            ("workers", 0),
+            ("file_memory_mb", 1),
+            ("image_size", 1),
+            ("limit", 1),
+            ("shard_rows", 1),
+        ):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise InputError(f"{name}={value}: expected {least} or more")
+        if self.file_seconds is not None and not self.file_seconds > 0:
+            raise InputError(f"file_seconds={self.file_seconds}: expected more than 0")
+        for name, given, choices in (
+            ("order", [self.order], ORDERS),
+            ("file_paths", [self.file_paths], PATHS),
+            ("formats", self.formats, TABLES),
+        ):
+            for word in given:
+                if word not in choices:
+                    raise InputError(f"{name}={word}: expected one of {', '.join(choices)}")
+        if not set(self.formats) & set(TABLES):
+            raise InputError(f"formats: expected at least one of {', '.join(TABLES)}")
 
 
 def annotate_archive(
     source: Path,
     predictor: PredictorProtocol,
     out: Path,
+    options: Options | None = None,
     *,
     read: Read = read_entry,
-    batch_size: int = 16,
-    workers: int = 0,
-    image_size: int | None = None,
-    limit: int | None = None,
-    suffixes: Collection[str] = SUFFIXES,
-    key: str = "",
     indications: Mapping[str, str] | None = None,
     operating_point: str = DEFAULT_POINT,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    **changes: Any,
 ) -> Summary:
     """Annotate the images of ``source`` into ``out``, or go on with doing so.
 
-    ``out`` receives ``annotations.jsonl`` and ``annotations.parquet`` (one row an image, in order
-    of path; ``cascade.inference.rows`` says what a row holds) and ``annotations.json``, the
+    ``out`` receives ``images/part-*`` (a row an image) and ``studies/part-*`` (a row a study), as
+    ``cascade.inference.rows`` describes them, ``index.sqlite`` and ``annotations.json``, the
     summary. Called again on a finished ``out`` it does nothing and says so in the summary.
 
     Args:
         source: a folder tree, a ``.zip`` or one image file.
         predictor: annotates decoded images.
         out: a directory, new, or left by an interrupted run over the same source and model.
-        read: decodes a path or an open file; ``read_entry`` by default. With
-            workers it must be a function of a module that they can import.
-        batch_size: images a call of the predictor.
-        workers: processes that decode ahead of the network; 0 decodes in this process. With
-            workers a decoder that dies costs one file, without it ends the run.
-        image_size: letterbox each image to this side where it is decoded. The predictor's own size
-            gives the same results as None and keeps memory and copying small.
-        limit: annotate the first so many images by path.
-        suffixes: names that end so are images whatever they hold.
-        key: a secret that keys the hash of UIDs; see ``short_hash``.
+        options: how.
+        read: decodes a path or an open file; ``read_entry`` by default. With workers it must be a
+            function of a module that they can import.
         indications: by path, for a predictor that reads them; a path that is not there has none.
         operating_point: the predictor's; a finished or begun ``out`` of another one is refused.
-        progress: called after each batch is on disk with rows done and rows in all.
+        progress: called as files are listed, and after each batch is on disk.
+        changes: fields of ``options`` by name.
 
     Returns:
-        What became of the images, in earlier runs and this one.
+        What became of the files, in earlier runs and this one.
 
     Raises:
-        InputError: no image in the source; a number out of range; ``out`` is a file, is in use,
+        InputError: no image in the source; an option out of range; ``out`` is a file, is in use,
             is the source itself, or holds other work.
-        CascadeError: the disk is full, or the network failed on every image of a batch.
+        CascadeError: the disk is full, the network failed on every image of a batch, or the worker
+            processes do not start.
     """
+    options = dataclasses.replace(options or Options(), **changes)
+    options.check()
     source, out = Path(source), Path(out)
-    for name, value, least in (
-        ("batch_size", batch_size, 1),
-        ("workers", workers, 0),
-        ("image_size", 1 if image_size is None else image_size, 1),
-        ("limit", 1 if limit is None else limit, 1),
-    ):
-        if value < least:
-            raise InputError(f"{name}={value}: expected {least} or more")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: choose another out=")
     if source.is_dir() and out.resolve() == source.resolve():
         raise InputError(f"{out} is the source itself: choose another out=")
     resolved = source.resolve()
-    work = {
-        "source": f"{printable(resolved.name)} ({short_hash(printable(str(resolved)))})",
-        "model": predictor.model_id,
-        "limit": limit,
-        "suffixes": sorted(suffixes),
-        "identifier_key": short_hash("cascade", key),
-        "indications": indications_hash(indications),
-        "operating_point": operating_point,
-    }
+    work = _work(
+        f"{printable(resolved.name)} ({short_hash(printable(str(resolved)))})",
+        predictor.model_id,
+        options,
+        indications,
+        operating_point,
+    )
     if (finished := _finished(out, work)) is not None:
         return finished
-    ignored = [0]
-    entries = sorted(find_entries(source, suffixes, out, ignored), key=lambda entry: entry.path)
-    if not entries:
-        raise InputError(
-            f"no image file in {source} ({ignored[0]} other file(s)): "
-            "expected DICOM, PNG, JPEG or TIFF"
-        )
+    new = not out.exists()
     with explain_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with only_writer(out):
         if (finished := _finished(out, work)) is not None:
             return finished
-        with Journal(out, work) as journal:
-            todo = [entry for entry in entries[:limit] if entry.path not in journal.done]
-            resumed = len(journal.done)
-            decoded = decode_entries(todo, read, workers, image_size)
-            total = len(todo) + resumed
-            run = _Run(predictor, journal, batch_size, key, indications, total, progress)
-            with contextlib.closing(decoded):
-                run.annotate(decoded)
-            write_tables(journal.rows, list(journal.labels), out)
-            summary = _summarise(journal, ignored[0], resumed)
-            counts = dataclasses.asdict(summary)
-            del counts["already_complete"]
-            write_json(
-                out / SUMMARY, {"format_version": FORMAT_VERSION, "work": work, "summary": counts}
-            )
-            journal.remove()
-    return summary
+        _refuse_others(out)
+        try:
+            run = _Run(source, predictor, out, options, work, read, indications, progress)
+            return run.go()
+        except NothingToDo as error:
+            (out / INDEX).unlink(missing_ok=True)
+            if new:
+                with contextlib.suppress(OSError):
+                    out.rmdir()
+            raise InputError(str(error)) from None
+
+
+class NothingToDo(Exception):
+    """A source without an image."""
+
+
+def _work(
+    source: str,
+    model: str,
+    options: Options,
+    indications: Mapping[str, str] | None,
+    operating_point: str,
+) -> dict[str, Any]:
+    """What the results depend on, by name."""
+    return {
+        "source": source,
+        "model": model,
+        "limit": options.limit,
+        "filters": dataclasses.asdict(options.filters)
+        | {
+            "modality": list(options.filters.modality),
+            "body_part": list(options.filters.body_part),
+        },
+        "suffixes": sorted(options.suffixes),
+        "identifier_key": short_hash("cascade", options.key),
+        "indications": indications_hash(indications),
+        "operating_point": operating_point,
+        "formats": sorted(options.formats),
+        "shard_rows": options.shard_rows,
+        "file_paths": options.file_paths,
+        "abstain_below": options.abstain_below,
+    }
 
 
 def _finished(out: Path, work: dict[str, Any]) -> Summary | None:
@@ -222,147 +226,131 @@ def _finished(out: Path, work: dict[str, Any]) -> Summary | None:
     if value.get("format_version") != FORMAT_VERSION:
         raise InputError(f"{out / SUMMARY} has another format: choose another out=, or delete it")
     check_same_work(value.get("work"), work, out)
-    # A kill may have come between the summary and this.
-    Journal.remove_from(out)
     return Summary(**value["summary"], already_complete=True)
 
 
-def _summarise(journal: Journal, ignored: int, resumed: int) -> Summary:
-    statuses = journal.statuses
-    reasons = journal.failures.most_common(_MOST_REASONS)
-    failed = dict(reasons)
-    if rest := statuses["failed"] - sum(failed.values()):
-        failed["other reasons"] = rest
-    return Summary(
-        found=len(journal.done),
-        annotated=statuses["draft"] + statuses["doubtful"],
-        doubtful=statuses["doubtful"],
-        failed=failed,
-        skipped=statuses["duplicate"],
-        ignored=ignored,
-        resumed=resumed,
-    )
+def _refuse_others(out: Path) -> None:
+    """Refuse results that no index speaks of: they are someone's."""
+    if (out / INDEX).exists():
+        return
+    for name in (*OF_BEFORE, "images", "studies"):
+        if (out / name).exists():
+            raise InputError(
+                f"{out} holds {name}, which is not of this work: choose another out=, or delete it"
+            )
 
 
 class _Run:
-    """Decoded images to rows in the journal, in the order in which they come."""
+    """One call's work, from the listing to the summary."""
 
     def __init__(
         self,
+        source: Path,
         predictor: PredictorProtocol,
-        journal: Journal,
-        batch_size: int,
-        key: str,
+        out: Path,
+        options: Options,
+        work: dict[str, Any],
+        read: Read,
         indications: Mapping[str, str] | None,
-        total: int,
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
     ) -> None:
-        self._predictor = predictor
-        self._model = (predictor.model_id, predictor.version)
-        self._journal = journal
-        self._batch_size = batch_size
-        self._key = key
-        self._indications = indications
-        self._total = total
-        self._progress = progress
-        # An image is known by its UID and its pixels: archives hold different images of one UID
-        # (files made from others by hand), and none of them may be lost.
-        self._first = dict(journal.instances)
-        self._namesakes: dict[str, str] = {}
-        for instance, path in self._first.items():
-            self._namesakes.setdefault(instance.partition(":")[0], path)
+        self._source, self._predictor, self._out = source, predictor, out
+        self._options, self._work, self._read = options, work, read
+        self._indications, self._progress = indications, progress
 
-    def annotate(self, decoded: Iterator[tuple[Entry, Decoded]]) -> None:
-        pending: list[_Item] = []
-        images = 0
-        for entry, result in decoded:
-            pending.append(self._item(entry.path, result))
-            images += pending[-1].image is not None
-            # Rows without an image wait too, so that the journal keeps the order of the listing
-            # and the first of two duplicates is the same one after any interruption.
-            if images == self._batch_size or len(pending) >= 4 * self._batch_size + 64:
-                self._write(pending)
-                pending, images = [], 0
-        if pending:
-            self._write(pending)
-
-    def _item(self, path: str, result: Decoded) -> _Item:
-        image = result.image
-        if image is None:
-            row = failed_row(path, self._model, result.reason or "unknown", notes=result.warnings)
-            return _Item(path, None, row, None, {})
-        study, uid = (
-            short_hash(uid, self._key) if uid else None
-            for uid in (image.facts.study_instance_uid, image.facts.sop_instance_uid)
+    def go(self) -> Summary:
+        options = self._options
+        how = How(self._read, options.image_size, options.key)
+        limits = (options.workers, options.file_seconds, options.file_memory_mb)
+        with Index(self._out, self._work) as index, contextlib.ExitStack() as stack:
+            decoders = stack.enter_context(Decoders(how, *limits))
+            if not index.listed:
+                self._list(index, decoders)
+            resumed, _ = index.done()
+            shards = {
+                kind: Shards(
+                    self._out,
+                    kind,
+                    index.shards(),
+                    options.shard_rows,
+                    options.formats,
+                    getattr(self._predictor, "labels", None),
+                )
+                for kind in ("images", "studies")
+            }
+            for each in shards.values():
+                stack.callback(each.close)
+            quarantine = None
+            if options.quarantine is not None:
+                quarantine = Quarantine(options.quarantine, self._shown)
+            recorder = Recorder(index, shards, self._rows(), quarantine)
+            self._annotate(index, decoders, recorder)
+            recorder.finish()
+            summary = summarise(index, resumed)
+            index.finish()
+        if options.file_paths != "keep":
+            (self._out / INDEX).unlink()
+        counts = dataclasses.asdict(summary)
+        del counts["already_complete"]
+        write_json(
+            self._out / SUMMARY,
+            {"format_version": FORMAT_VERSION, "work": self._work, "summary": counts},
         )
-        notes = list(dict.fromkeys([*image.notes, *result.warnings]))
-        about = {"study": study, "view": image.view, "notes": notes}
-        if uid is None:
-            return _Item(path, None, None, image, about)
-        instance = f"{uid}:{result.checksum:08x}"
-        first = self._first.setdefault(instance, path)
-        if first != path:
-            row = duplicate_row(path, self._model, first, **about)
-            return _Item(path, instance, row, None, {})
-        namesake = self._namesakes.setdefault(uid, path)
-        if namesake != path:
-            notes.append(f"same SOP Instance UID as {namesake}, other pixels")
-        return _Item(path, instance, None, image, about)
+        return summary
 
-    def _write(self, items: Sequence[_Item]) -> None:
-        known = [item for item in items if item.image is not None]
-        asked = (
-            None
-            if self._indications is None
-            else [self._indications.get(item.path, "") for item in known]
-        )
-        pixels = [item.image.pixels for item in known if item.image is not None]
-        predictions = iter(self._predict(pixels, asked))
-        batch = []
-        for item in items:
-            row = item.row
-            if item.image is not None:
-                row = self._predicted(item, item.image, next(predictions))
-            assert row is not None
-            batch.append((row, item.instance))
-        self._journal.append(batch)
+    def _tell(self, stage: str, done: int, total: int | None, failed: int = 0) -> None:
         if self._progress is not None:
-            self._progress(len(self._journal.done), self._total)
+            self._progress(stage, done, total, failed)
 
-    def _predicted(
-        self, item: _Item, image: Radiograph, prediction: Prediction | str
-    ) -> dict[str, Any]:
-        if isinstance(prediction, str):
-            return failed_row(item.path, self._model, prediction, **item.about)
-        try:
-            doubts = image.doubts + (LATERAL if image.view == "lateral" else ())
-            return predicted_row(item.path, self._model, prediction, doubts, **item.about)
-        except ValueError as error:
-            return failed_row(item.path, self._model, safe_reason(error), **item.about)
+    def _list(self, index: Index, decoders: Decoders) -> None:
+        options, ignored = self._options, [0]
+        entries = find_entries(self._source, options.suffixes, self._out, ignored)
+        list_into(
+            index,
+            entries,
+            decoders,
+            options.filters,
+            options.limit,
+            lambda found: self._tell("listing", found, None),
+        )
+        kept, filtered = index.counts()
+        if not kept and filtered:
+            reasons = ", ".join(
+                f"{count} x {reason}" for reason, count in index.count("files", "filtered").items()
+            )
+            raise NothingToDo(f"the filters leave out every image of {self._source}: {reasons}")
+        if not kept:
+            raise NothingToDo(
+                f"no image file in {self._source} ({ignored[0]} other file(s)): "
+                "expected DICOM, PNG, JPEG or TIFF"
+            )
+        index.end_listing(ignored[0])
 
-    def _predict(self, images: list[np.ndarray], asked: list[str] | None) -> list[Prediction | str]:
-        """Predictions, or for an image that the network cannot take, the reason.
+    def _rows(self) -> RowMaker:
+        options = self._options
+        model = (self._predictor.model_id, self._predictor.version)
+        views = int(getattr(self._predictor, "views", 1))
+        return RowMaker(model, views, options.key, options.abstain_below, self._shown)
 
-        Raises:
-            CascadeError: it takes none of them: then the fault is not the images'.
-        """
-        if not images:
-            return []
-        try:
-            predictions = self._predictor.predict(images, asked)
-        except Exception as error:
-            if len(images) == 1:
-                return [safe_reason(error)]
-            alone = [
-                self._predict([image], None if asked is None else [asked[number]])[0]
-                for number, image in enumerate(images)
-            ]
-            if all(isinstance(each, str) for each in alone):
-                raise CascadeError(
-                    f"the network failed on all {len(images)} images of a batch "
-                    f"({safe_reason(error)}); what was done before is kept: run again to go on"
-                ) from error
-            return alone
-        if len(predictions) != len(images):
-            raise CascadeError(f"{len(predictions)} predictions of {len(images)} images")
-        return list(predictions)
+    def _shown(self, path: str) -> str:
+        return path if self._options.file_paths == "keep" else short_hash(path, self._options.key)
+
+    def _annotate(self, index: Index, decoders: Decoders, recorder: Recorder) -> None:
+        options = self._options
+        engine = LocalEngine(
+            self._predictor,
+            decoders,
+            options.batch_size,
+            options.order == "path",
+            options.key,
+            self._indications,
+        )
+        total, _ = index.counts()
+        done, failed = index.done()
+        claims = Claims(index)
+        for studies in engine.read(index.work(), claims):
+            statuses = recorder.record(studies)
+            claims.forget(studies)
+            done += statuses.total()
+            failed += statuses["failed"]
+            self._tell("annotating", done, total, failed)

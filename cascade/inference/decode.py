@@ -1,4 +1,4 @@
-"""Entries to images, in this process or in workers.
+"""Entries to images, in this process or in workers that a bad file cannot harm.
 
 Whatever is wrong with a file is a reason, not an exception.
 """
@@ -7,27 +7,49 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import multiprocessing
-import os
-import threading
 import warnings
 import zlib
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from cascade.errors import CascadeError
-from cascade.inference.privacy import safe_reason, safe_text
-from cascade.inference.sources import Entry, EntryReader, UnsafeEntryError
-from cascade.io.image import read_radiograph, resize
+from cascade.data.cache import to_uint8
+from cascade.inference.privacy import safe_reason, safe_text, short_hash
+from cascade.inference.sources import Entry, EntryReader, UnsafeEntryError, is_picture
+from cascade.inference.workers import Died, Outcome, TookTooLong, Workers
+from cascade.io.dicom.keys import Keys, read_keys
+from cascade.io.image import read_radiograph
 from cascade.io.radiograph import Radiograph
 
 Read = Callable[[Path | BinaryIO], Radiograph]
+
+
+class HasEntry(Protocol):
+    """Whatever stands for an entry on its way through."""
+
+    @property
+    def entry(self) -> Entry:
+        """Where it lies."""
+
+
+Item = TypeVar("Item", bound=HasEntry)
+
+
+class How(NamedTuple):
+    """How files are decoded.
+
+    Attributes:
+        read: decodes a path or an open file. With workers it must be a function of a module that
+            they can import.
+        image_size: letterbox to this side, as uint8; None leaves the picture as it was read.
+        key: of the hashes that stand for identifiers.
+    """
+
+    read: Read
+    image_size: int | None = None
+    key: str = ""
 
 
 class Decoded(NamedTuple):
@@ -55,7 +77,7 @@ def read_entry(source: Path | BinaryIO) -> Radiograph:
     return read_radiograph(source)
 
 
-def _decode(entry: Entry, reader: EntryReader, read: Read, image_size: int | None) -> Decoded:
+def decode_entry(entry: Entry, opener: EntryReader, how: How) -> Decoded:
     """Read one entry; whatever goes wrong is a reason, not an exception."""
     names = (str(entry.file), entry.path)
     image, reason, checksum = None, None, 0
@@ -63,129 +85,163 @@ def _decode(entry: Entry, reader: EntryReader, read: Read, image_size: int | Non
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
-            image = read(reader.open(entry))
+            image = how.read(opener.open(entry))
             # A CRC is enough: it only ever tells images of one SOP Instance UID apart.
             checksum = zlib.crc32(np.ascontiguousarray(image.pixels).data)
-            if image_size is not None:
-                image = dataclasses.replace(image, pixels=resize(image.pixels, image_size))
+            if how.image_size is not None:
+                image = dataclasses.replace(image, pixels=to_uint8(image.pixels, how.image_size))
         except UnsafeEntryError as error:
             image, reason = None, str(error)
-        except Exception as error:  # a hostile file may raise anything, a MemoryError included
+        except MemoryError:
+            image, reason = None, "the decoder needed more memory than a file may take"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a hostile file may raise anything, a Rust panic included
             image, reason = None, safe_reason(error, names)
     notes = dict.fromkeys(safe_text(str(warning.message), names) for warning in heard)
     return Decoded(image, reason, tuple(notes), checksum)
 
 
-def decode_entries(
-    entries: Sequence[Entry],
-    read: Read = read_entry,
-    workers: int = 0,
-    image_size: int | None = None,
-) -> Generator[tuple[Entry, Decoded], None, None]:
-    """Decode entries in order.
+def entry_keys(entry: Entry, opener: EntryReader, key: str) -> Keys | None:
+    """An entry's keys, its identifiers hashed; none of a picture; None of what cannot be read."""
+    if entry.failure is not None:
+        return None
+    try:
+        source = opener.open(entry)
+        if is_picture(_head(source)):
+            return Keys()
+        found = read_keys(source)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # whatever is wrong with it shows when it is decoded
+        return None
+    return None if found is None else hash_keys(found, key)
+
+
+def _head(source: Path | BinaryIO) -> bytes:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return file.read(132)
+    head = source.read(132)
+    source.seek(0)
+    return head
+
+
+def hash_keys(keys: Keys, key: str) -> Keys:
+    """The same with a hash in place of each identifier."""
+    uids = {
+        name: short_hash(uid, key) if (uid := getattr(keys, name)) else None
+        for name in ("study_uid", "series_uid", "sop_uid")
+    }
+    return keys._replace(**uids)
+
+
+class Decoders:
+    """What reads the files of one source.
 
     Args:
-        entries: what to decode.
-        read: decodes a path or an open file. With workers it must be a function of a module that
-            they can import.
-        workers: processes, at most twice as many images ahead as there are of them; a decoder that
-            dies (and does not merely raise) costs the file at which it dies. 0 decodes here.
-        image_size: letterbox each image to this side; None leaves it as it is.
-
-    Raises:
-        CascadeError: the worker processes do not start.
+        how: they are decoded.
+        workers: processes; 0 reads in this process, where nothing is limited.
+        seconds: a file may take.
+        memory_mb: a file may take.
     """
-    if workers:
-        yield from _decode_ahead(entries, (read, image_size), workers)
-        return
-    with contextlib.closing(EntryReader()) as reader:
-        for entry in entries:
-            yield entry, _decode(entry, reader, read, image_size)
 
+    def __init__(
+        self,
+        how: How,
+        workers: int = 0,
+        seconds: float | None = None,
+        memory_mb: int | None = None,
+    ) -> None:
+        """Start the workers.
 
-How = tuple[Read, int | None]
-"""How a worker decodes: what reads, and the size that it shrinks to."""
+        Raises:
+            CascadeError: they do not start.
+        """
+        self.workers = workers
+        self._how, self._seconds = how, seconds
+        self._opener = EntryReader()
+        self._workers = Workers(workers, _begin, (how,), memory_mb) if workers else None
+
+    def decode(
+        self, items: Iterable[Item], ahead: int = 1, in_order: bool = True
+    ) -> Generator[tuple[Item, Decoded], None, None]:
+        """Decode what stands for entries.
+
+        Args:
+            items: with an ``entry`` each.
+            ahead: most files under way or waiting to be asked for.
+            in_order: of ``items``; False: as they come.
+        """
+        if self._workers is None:
+            for item in items:
+                yield item, decode_entry(item.entry, self._opener, self._how)
+            return
+        tasks = ((item, _decode, (item.entry,)) for item in items)
+        for item, outcome in self._workers.run(tasks, self._seconds, ahead, in_order):
+            yield item, outcome.value if outcome.error is None else self._failed(outcome)
+
+    def _failed(self, outcome: Outcome) -> Decoded:
+        error = outcome.error
+        if isinstance(error, TookTooLong):
+            return Decoded(None, f"the decoder took longer than {self._seconds:g} seconds")
+        if isinstance(error, Died):
+            return Decoded(None, "the decoder died on this file")
+        assert error is not None
+        return Decoded(None, safe_reason(error))
+
+    def keys(
+        self, chunks: Iterable[Sequence[Entry]]
+    ) -> Generator[tuple[Sequence[Entry], list[Keys | None]], None, None]:
+        """The keys of entries, a chunk a task.
+
+        A chunk over which a worker hangs or dies is done again file by file; the file that did it
+        has no keys.
+        """
+        if self._workers is None:
+            for chunk in chunks:
+                yield chunk, [entry_keys(e, self._opener, self._how.key) for e in chunk]
+            return
+        tasks = ((chunk, _keys, (chunk,)) for chunk in chunks)
+        ahead = 2 * self._workers.count
+        for chunk, outcome in self._workers.run(tasks, self._seconds, ahead):
+            if outcome.error is None:
+                yield chunk, outcome.value
+                continue
+            alone = ((entry, _keys, ([entry],)) for entry in chunk)
+            found = self._workers.run(alone, self._seconds, ahead)
+            yield chunk, [each.value[0] if each.error is None else None for _, each in found]
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._workers is not None:
+            self._workers.close()
+        self._opener.close()
+
+    def __enter__(self) -> Decoders:
+        """Use as a context."""
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """End the workers."""
+        with contextlib.suppress(Exception):
+            self.close()
+
 
 _worker: tuple[EntryReader, How] | None = None
 
 
-def _start_worker(how: How) -> None:
+def _begin(how: How) -> None:
     global _worker
     _worker = EntryReader(), how
-    # A run that is killed must not leave its decoders behind.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _is_ready() -> bool:
-    return _worker is not None
-
-
-def _decode_in_worker(entry: Entry) -> Decoded:
+def _decode(entry: Entry) -> Decoded:
     assert _worker is not None
-    reader, how = _worker
-    return _decode(entry, reader, *how)
+    return decode_entry(entry, *_worker)
 
 
-def _pool(how: How, workers: int) -> ProcessPoolExecutor:
-    # Not forked: the network's threads may hold locks in the process that would be copied.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, _start_worker, (how,))
-
-
-def _decode_ahead(
-    entries: Sequence[Entry], how: How, workers: int
-) -> Generator[tuple[Entry, Decoded], None, None]:
-    waiting: deque[tuple[Entry, Future[Decoded]]] = deque()
-    remaining = iter(entries)
-    pool = _pool(how, workers)
-    try:
-        try:
-            pool.submit(_is_ready).result()
-        except BrokenProcessPool as error:
-            raise CascadeError("the decoder processes do not start: try workers=0") from error
-        while True:
-            while len(waiting) < 2 * workers and (entry := next(remaining, None)) is not None:
-                waiting.append((entry, _submit(pool, entry)))
-            if not waiting:
-                return
-            entry, future = waiting.popleft()
-            try:
-                decoded = future.result()
-            except BrokenProcessPool:
-                # One of those under way ended its process: find which by doing each alone.
-                pool.shutdown(wait=False, cancel_futures=True)
-                suspects = [entry, *(each for each, _ in waiting)]
-                waiting.clear()
-                for suspect in suspects:
-                    yield suspect, _decode_alone(suspect, how)
-                pool = _pool(how, workers)
-            except Exception as error:  # the image could not be sent back
-                yield entry, Decoded(None, safe_reason(error))
-            else:
-                yield entry, decoded
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _submit(pool: ProcessPoolExecutor, entry: Entry) -> Future[Decoded]:
-    try:
-        return pool.submit(_decode_in_worker, entry)
-    except BrokenProcessPool as error:
-        future: Future[Decoded] = Future()
-        future.set_exception(error)
-        return future
-
-
-def _decode_alone(entry: Entry, how: How) -> Decoded:
-    with _pool(how, 1) as pool:
-        try:
-            return pool.submit(_decode_in_worker, entry).result()
-        except BrokenProcessPool:
-            return Decoded(None, "the decoder died on this file")
+def _keys(entries: Sequence[Entry]) -> list[Keys | None]:
+    assert _worker is not None
+    opener, how = _worker
+    return [entry_keys(entry, opener, how.key) for entry in entries]

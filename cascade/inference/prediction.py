@@ -52,9 +52,25 @@ class PredictorProtocol(Protocol):
         """Predict images of any size.
 
         Args:
-            images: float32 arrays ``(H, W)`` in [0, 1], bone bright; sizes may differ.
+            images: arrays ``(H, W)``, bone bright; float32 in [0, 1] of any size, or uint8 as the
+                predictor's own letterbox makes them.
             indications: one an image, empty where it has none; None: no image has one.
 
         Returns:
             One prediction an image, in order.
+        """
+
+    def predict_studies(
+        self,
+        studies: Sequence[Sequence[np.ndarray]],
+        indications: Sequence[str] | None = None,
+    ) -> list[Prediction]:
+        """Predict studies, each by its views together.
+
+        Args:
+            studies: for each its pictures, at least one, as in ``predict``.
+            indications: one a study.
+
+        Returns:
+            One prediction a study, in order.
         """

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cascade.data.cache import to_uint8
 from cascade.data.transforms import to_unit
@@ -19,12 +20,15 @@ from cascade.text.sentences import annotation_sentences
 
 
 class Predictor:
-    """Reads pictures one by one (one view a study) with a bundle's network.
+    """Reads pictures, one by one or study by study, with a bundle's network.
 
     Attributes:
         reader: the networks, in evaluation mode.
         model_id: hash of the bundle.
         version: of the program that wrote it.
+        image_size: side in pixels of the pictures it reads.
+        views: how many pictures of a study it was trained on.
+        labels: the names of its probabilities, in order.
         operating_point: at which findings are called present; None of a bundle without.
     """
 
@@ -50,6 +54,8 @@ class Predictor:
         self.model_id: str = self.facts["model_id"]
         self.version: str = self.facts["program_version"]
         self.image_size: int = self.facts["image_size"]
+        self.views: int = self.facts["views"]
+        self.labels: list[str] = list(self.reader.diseases)
         points = self.reader.operating_points
         self.operating_point = None if points is None else operating_point
         self.thresholds = [
@@ -70,10 +76,11 @@ class Predictor:
     def predict(
         self, images: Sequence[np.ndarray], indications: Sequence[str] | None = None
     ) -> list[Prediction]:
-        """Predict images of any size.
+        """Predict images, each a study of its own.
 
         Args:
-            images: float32 ``(H, W)`` in [0, 1], bone bright.
+            images: ``(H, W)``, bone bright: float32 in [0, 1] of any size, or uint8 of the
+                bundle's size as ``to_uint8`` makes it.
             indications: one an image, as written, empty where it has none; for a bundle that reads
                 them. None: no image has one.
 
@@ -82,19 +89,42 @@ class Predictor:
             diseases called present, and a doubt where the picture is unlike the training
             radiographs.
         """
-        if not images:
+        return self.predict_studies([[image] for image in images], indications)
+
+    def predict_studies(
+        self,
+        studies: Sequence[Sequence[np.ndarray]],
+        indications: Sequence[str] | None = None,
+    ) -> list[Prediction]:
+        """Predict studies, the views of each read together by the classifier's own fusion.
+
+        Args:
+            studies: for each its images, one at least, as ``predict`` takes them.
+            indications: one a study.
+
+        Returns:
+            One prediction a study; the doubt is that of its oddest image.
+        """
+        if not studies:
             return []
-        pixels = np.stack([to_uint8(image, self.image_size) for image in images])
-        tensor = to_unit(torch.from_numpy(pixels).to(self.device)).view(
-            len(images), 1, 1, *pixels.shape[1:]
-        )
-        views = torch.ones(len(images), 1, dtype=torch.bool, device=self.device)
-        reading = self.reader.read(tensor, views, indications=indications)
-        suitability = self.reader.suitability
-        distances = suitability(tensor[:, 0]).tolist() if suitability else [0.0] * len(images)
-        drafts = reading.drafts or [""] * len(images)
+        places = max(map(len, studies))
+        size = self.image_size
+        pixels = np.zeros((len(studies), places, 1, size, size), dtype=np.uint8)
+        present = np.zeros((len(studies), places), dtype=bool)
+        for row, images in enumerate(studies):
+            for place, image in enumerate(images):
+                pixels[row, place, 0] = _squared(image, size)
+                present[row, place] = True
+        tensor = to_unit(torch.from_numpy(pixels).to(self.device))
+        views = torch.from_numpy(present).to(self.device)
+        with torch.no_grad():
+            reading = self.reader.read(tensor, views, indications=indications)
+            distances = self._distances(tensor, views)
+        drafts = reading.drafts or [""] * len(studies)
         confidences = (
-            reading.confidences.tolist() if reading.confidences is not None else [0.0] * len(images)
+            reading.confidences.tolist()
+            if reading.confidences is not None
+            else [0.0] * len(studies)
         )
         annotation = self.facts["target"] == "annotation"
         return [
@@ -112,6 +142,14 @@ class Predictor:
             )
         ]
 
+    def _distances(self, images: Tensor, views: Tensor) -> list[float]:
+        """Of each study's oddest image, in units of the accepted distance."""
+        if self.reader.suitability is None:
+            return [0.0] * len(views)
+        each: Tensor = self.reader.suitability(images.flatten(0, 1))
+        far: list[float] = each.view(views.shape).masked_fill(~views, 0.0).amax(1).tolist()
+        return far
+
     def _called(self, row: Sequence[float]) -> tuple[str, ...] | None:
         """The diseases at their threshold or above; one without a threshold is never called."""
         if self.operating_point is None:
@@ -123,6 +161,13 @@ class Predictor:
             )
             if threshold is not None and chance >= threshold
         )
+
+
+def _squared(image: np.ndarray, size: int) -> np.ndarray:
+    """An image as the network sees it, 0 to 255; one that is so already comes back."""
+    if image.dtype == np.uint8 and image.shape == (size, size):
+        return image
+    return to_uint8(image, size)
 
 
 def _doubts(distance: float) -> tuple[str, ...]:

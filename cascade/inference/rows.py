@@ -1,8 +1,11 @@
-"""One annotated image as a row of ``annotations.jsonl`` and ``annotations.parquet``.
+"""What stands in the tables of an annotated archive, a row an image and a row a study.
+
+Rows of images (``images/part-*``):
 
 =================  ======================================================================
 path               relative to the source; ``archive.zip!member`` inside a zip
 study              16 hex digits, a hash of the Study Instance UID; null where there is none
+series             likewise of the Series Instance UID
 view               frontal, lateral, unknown; null where the image was not read
 status             ``draft``, ``doubtful``, ``failed`` or ``duplicate``
 doubtful           true where the image or the network gave cause for doubt
@@ -12,161 +15,146 @@ confidence         of the draft, in [0, 1]
 findings           the labels called present at the operating point, a list; null unless status is
                    ``draft``, and of a model without operating points
 operating_point    at which they are called; null where findings is
-probabilities      in JSON an object, label to probability; in Parquet one float32 column a
+probabilities      in JSON an object, label to probability; in Parquet and CSV one column a
                    label, ``p_LABEL``: columns can be filtered and averaged where they lie
 doubts, notes      lists of phrases: why it is doubtful, what the reader had to assume
 reason             why it failed, or which image it duplicates
 model_id           hash of the bundle
 model_version      version of the program that trained it
 program_version    version of the program that annotated
+time               when the row was written, UTC
 notice             that the draft is machine-made and unverified
+=================  ======================================================================
+
+Rows of studies (``studies/part-*``) have study, annotation to time and notice likewise, and
+
+=================  ======================================================================
+images             the paths of its images, in order
+views              their views
+read               the paths of those that the draft rests on
+status             ``draft``; ``needs_reader``: the model abstains; ``doubtful``: no image
+                   without a doubt; ``failed``: no image that could be read; ``duplicate``: every
+                   image came before, in another study
+abstained          why the model abstains; null where it does not
+contradictions     where the draft and the probabilities contradict each other, a list
 =================  ======================================================================
 
 A doubtful image keeps its probabilities and its confidence and loses its draft and its findings: a
 description of something that may be no chest radiograph would read as if somebody had looked. No
-row holds a header value as it stood in the file.
+row holds a header value as it stood in the file, unless ``identifiers=keep`` asks for it.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from pathlib import Path
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import cascade
 from cascade.inference.prediction import Prediction
-from cascade.io.files import atomic_path
 
-STATUSES = ("draft", "doubtful", "failed", "duplicate")
-_ROW_GROUP = 4096
-
-_BEFORE = [
-    ("path", pa.string()),
-    ("study", pa.string()),
-    ("view", pa.string()),
-    ("status", pa.string()),
-    ("doubtful", pa.bool_()),
+_WORDS = pa.list_(pa.string())
+_DRAFT = (
     ("annotation", pa.string()),
     ("sentences", pa.string()),
     ("confidence", pa.float32()),
-    ("findings", pa.list_(pa.string())),
+)
+_FINDINGS = (
+    ("findings", _WORDS),
     ("operating_point", pa.string()),
-]
-_AFTER = [
-    ("doubts", pa.list_(pa.string())),
-    ("notes", pa.list_(pa.string())),
+)
+_PROBABILITIES = (("probabilities", None),)
+_AFTER = (
+    ("doubts", _WORDS),
+    ("notes", _WORDS),
     ("reason", pa.string()),
     ("model_id", pa.string()),
     ("model_version", pa.string()),
     ("program_version", pa.string()),
+    ("time", pa.string()),
     ("notice", pa.string()),
-]
-COLUMNS = tuple(name for name, _ in _BEFORE) + ("probabilities",) + tuple(n for n, _ in _AFTER)
-"""The keys of a row in JSON, in order."""
+)
+COLUMNS: dict[str, dict[str, pa.DataType | None]] = {
+    "images": dict(
+        (
+            ("path", pa.string()),
+            ("study", pa.string()),
+            ("series", pa.string()),
+            ("view", pa.string()),
+            ("status", pa.string()),
+            ("doubtful", pa.bool_()),
+            *_DRAFT,
+            *_FINDINGS,
+            *_PROBABILITIES,
+            *_AFTER,
+        )
+    ),
+    "studies": dict(
+        (
+            ("study", pa.string()),
+            ("images", _WORDS),
+            ("views", _WORDS),
+            ("read", _WORDS),
+            ("status", pa.string()),
+            *_DRAFT,
+            ("abstained", pa.string()),
+            *_FINDINGS,
+            *_PROBABILITIES,
+            ("contradictions", _WORDS),
+            *_AFTER,
+        )
+    ),
+}
+"""The keys of a row in JSON, in order, and their types in Parquet; probabilities are columns."""
+
+STATUSES = ("draft", "doubtful", "failed", "duplicate")
+STUDY_STATUSES = ("draft", "needs_reader", "doubtful", "failed", "duplicate")
 
 
-def _row(path: str, status: str, model: tuple[str, str], **values: Any) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(COLUMNS)
-    row |= {"path": path, "status": status, "doubtful": status == "doubtful"}
-    row |= {"doubts": [], "notes": [], "model_id": model[0], "model_version": model[1]}
-    return row | {
+def new_row(kind: str, status: str, model: tuple[str, str], **values: Any) -> dict[str, Any]:
+    """A row with all its keys.
+
+    Args:
+        kind: ``images`` or ``studies``.
+        status: of it.
+        model: the model's id and version.
+        values: of the other keys; the rest is null or empty.
+    """
+    lists: dict[str, Any] = {
+        key: [] for key in ("doubts", "notes", "contradictions") if key in COLUMNS[kind]
+    }
+    return {
+        **dict.fromkeys(COLUMNS[kind]),
+        **lists,
+        "status": status,
+        **({"doubtful": status == "doubtful"} if kind == "images" else {}),
+        "model_id": model[0],
+        "model_version": model[1],
         "program_version": cascade.__version__,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "notice": cascade.RESEARCH_NOTICE,
         **values,
     }
 
 
-def failed_row(path: str, model: tuple[str, str], reason: str, **values: Any) -> dict[str, Any]:
-    """The row of an image that could not be read or annotated; ``model`` is its id and version."""
-    return _row(path, "failed", model, reason=reason, **values)
-
-
-def duplicate_row(path: str, model: tuple[str, str], first: str, **values: Any) -> dict[str, Any]:
-    """The row of an image whose UID and pixels came before, under the path ``first``."""
-    return _row(path, "duplicate", model, reason=f"same SOP Instance UID as {first}", **values)
-
-
-def predicted_row(
-    path: str,
-    model: tuple[str, str],
-    prediction: Prediction,
-    doubts: Sequence[str],
-    **values: Any,
-) -> dict[str, Any]:
-    """The row of an image that was annotated; any doubt withholds draft and findings.
+def said(prediction: Prediction, doubts: Sequence[str]) -> dict[str, Any]:
+    """What a prediction puts into a row; any doubt withholds draft and findings.
 
     Args:
-        path: the row's path.
-        model: the model's id and version.
         prediction: what the network says.
         doubts: what the reader doubts; the prediction's own doubts are added.
-        values: ``study``, ``view`` and ``notes``.
-
-    Raises:
-        ValueError: a confidence or probability that is not finite.
     """
-    numbers = [prediction.confidence, *prediction.probabilities.values()]
-    if not all(math.isfinite(number) for number in numbers):
-        raise ValueError("the network gave a number that is not finite")
     every_doubt = list(dict.fromkeys([*doubts, *prediction.doubts]))
-    row = _row(path, "doubtful" if every_doubt else "draft", model, **values)
-    if not every_doubt:
-        row |= {"annotation": prediction.annotation, "sentences": prediction.sentences}
-        if prediction.findings is not None:
-            row |= {"findings": list(prediction.findings)}
-            row |= {"operating_point": prediction.operating_point}
-    return row | {
+    values: dict[str, Any] = {
         "confidence": round(float(prediction.confidence), 6),
         "probabilities": {k: round(float(p), 6) for k, p in prediction.probabilities.items()},
         "doubts": every_doubt,
     }
-
-
-def dump_row(row: dict[str, Any]) -> str:
-    """A row as one line of JSON, without its line end."""
-    return json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def write_tables(
-    rows: Callable[[], Iterable[dict[str, Any]]], labels: Sequence[str], directory: Path
-) -> None:
-    """Write ``annotations.jsonl`` and ``annotations.parquet``, each whole or not at all.
-
-    Args:
-        rows: called twice; gives the rows in their final order, a few thousand held at a time.
-        labels: the label names, in order, of all rows' probabilities.
-        directory: an existing folder.
-
-    Raises:
-        CascadeError: the disk is full.
-    """
-    with (
-        atomic_path(directory / "annotations.jsonl") as partial,
-        partial.open("w", encoding="utf-8", newline="\n") as stream,
-    ):
-        for row in rows():
-            stream.write(dump_row(row) + "\n")
-    columns = [(f"p_{label}", pa.float32()) for label in labels]
-    schema = pa.schema([*_BEFORE, *columns, *_AFTER])
-    with (
-        atomic_path(directory / "annotations.parquet") as partial,
-        pq.ParquetWriter(partial, schema) as writer,
-    ):
-        for group in _groups(rows()):
-            writer.write_table(pa.Table.from_pylist([_flat(row) for row in group], schema=schema))
-
-
-def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    iterator = iter(rows)
-    while group := list(islice(iterator, _ROW_GROUP)):
-        yield group
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, **{f"p_{k}": p for k, p in (row["probabilities"] or {}).items()}}
+    if not every_doubt:
+        values |= {"annotation": prediction.annotation, "sentences": prediction.sentences}
+        if prediction.findings is not None:
+            values["findings"] = list(prediction.findings)
+            values["operating_point"] = prediction.operating_point
+    return values

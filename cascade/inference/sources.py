@@ -15,7 +15,7 @@ import stat
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cascade.errors import InputError
 from cascade.io.files import PARTIAL_PREFIX
@@ -53,6 +53,15 @@ class Entry:
     file: Path
     member: int | None = None
     failure: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {**dataclasses.asdict(self), "file": str(self.file)}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Entry:
+        """From plain values."""
+        return cls(**{**value, "file": Path(value["file"])})
 
 
 class UnsafeEntryError(ValueError):

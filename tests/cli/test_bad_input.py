@@ -322,7 +322,7 @@ def test_one_bad_image_of_an_archive_is_a_row(cascade, collection, bundle, tmp_p
     outcome = cascade("annotate", "source=archive", f"model={bundle}", "workers=0", "out=new")
     assert "1 file(s) failed" in outcome.line
     assert outcome.status == 1
-    rows = (tmp_path / "new" / "annotations.jsonl").read_text().splitlines()
+    rows = (tmp_path / "new" / "images" / "part-00000.jsonl").read_text().splitlines()
     assert len(rows) == 13
     assert [json.loads(row)["path"] for row in rows if "failed" in row] == ["broken.png"]
 

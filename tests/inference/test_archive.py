@@ -2,13 +2,10 @@ import contextlib
 import dataclasses
 import json
 import os
-import random
-import signal
-import subprocess
-import sys
-import time
+import sqlite3
 import warnings
 import zipfile
+from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -21,12 +18,14 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 import cascade
 from cascade.errors import CascadeError, InputError
 from cascade.inference import archive as archive_module
-from cascade.inference import journal as journal_module
-from cascade.inference.archive import annotate_archive
+from cascade.inference import index as index_module
+from cascade.inference import shards as shards_module
+from cascade.inference.archive import Options, annotate_archive
 from cascade.inference.indications import read_indications
 from cascade.inference.prediction import Prediction
 from cascade.inference.privacy import safe_text, short_hash
 from cascade.inference.rows import COLUMNS
+from cascade.inference.tables import read_table
 from cascade.io.image import read_radiograph
 
 STUDY, INSTANCE = "1.2.826.0.1.3680043.8.498.1", "1.2.826.0.1.3680043.8.498.2"
@@ -45,6 +44,9 @@ class FakePredictor:
     def predict(self, images, indications=None):
         self.batches.append(len(images))
         return [self._one(float(image.mean())) for image in images]
+
+    def predict_studies(self, studies, indications=None):
+        return [self._one(float(np.mean([i.mean() for i in images]))) for images in studies]
 
     def _one(self, mean):
         doubts = ("too bright",) if mean > self.doubt_above else ()
@@ -76,8 +78,20 @@ def write_dicom(path, instance=INSTANCE, **tags):
     pydicom.dcmwrite(path, dataset, enforce_file_format=True)
 
 
-def rows_of(out):
-    return [json.loads(line) for line in (out / "annotations.jsonl").read_text().splitlines()]
+def rows_of(out, kind="images"):
+    return read_table(out, kind)
+
+
+def parquet_of(out, kind="images"):
+    return pd.concat([pd.read_parquet(file) for file in sorted((out / kind).glob("*.parquet"))])
+
+
+def timeless(rows):
+    return [{key: value for key, value in row.items() if key != "time"} for row in rows]
+
+
+def files_of(out):
+    return sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
 
 
 def by_path(out):
@@ -102,10 +116,12 @@ def test_rows(tmp_path):
     assert (summary.found, summary.annotated, summary.failed, summary.skipped) == (2, 2, {}, 0)
     assert (summary.ignored, summary.already_complete) == (1, False)
     first, second = rows_of(tmp_path / "out")
-    assert tuple(first) == COLUMNS
+    assert tuple(first) == tuple(COLUMNS["images"])
+    assert datetime.fromisoformat(first.pop("time")).utcoffset() == timedelta(0)
     assert first == {
         "path": "a.dcm",
         "study": short_hash(STUDY),
+        "series": None,
         "view": "frontal",
         "status": "draft",
         "doubtful": False,
@@ -125,14 +141,17 @@ def test_rows(tmp_path):
     }
     assert (second["path"], second["study"]) == ("sub/b.png", None)
     assert second["probabilities"] == {"opacity": 0.75}
-    table = pd.read_parquet(tmp_path / "out" / "annotations.parquet")
+    table = parquet_of(tmp_path / "out")
     assert table["p_opacity"].tolist() == [0.25, 0.75]
     assert table["path"].tolist() == ["a.dcm", "sub/b.png"]
     assert table["doubts"].map(list).tolist() == [[], []]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+    assert files_of(tmp_path / "out") == [
         "annotations.json",
-        "annotations.jsonl",
-        "annotations.parquet",
+        "images/part-00000.jsonl",
+        "images/part-00000.parquet",
+        "index.sqlite",
+        "studies/part-00000.jsonl",
+        "studies/part-00000.parquet",
     ]
 
 
@@ -143,7 +162,7 @@ def test_no_identifier_reaches_the_results(tmp_path):
     write_dicom(source / "b.dcm")
     write_dicom(source / "c.dcm", instance="1.2.3.4", PixelData=b"\0\0")
     annotate_archive(source, FakePredictor(), tmp_path / "out")
-    written = b"".join(p.read_bytes() for p in (tmp_path / "out").iterdir())
+    written = b"".join(p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file())
     for secret in ("P123456", "Doe", STUDY, INSTANCE, "1.2.3.4", str(tmp_path)):
         assert secret.encode() not in written
 
@@ -260,14 +279,15 @@ def test_batches_limit_and_progress(tmp_path, images):
         limit=3,
         progress=lambda *counts: calls.append(counts),
     )
-    assert (summary.found, predictor.batches, calls) == (3, [2, 1], [(2, 3), (3, 3)])
+    assert (summary.found, predictor.batches) == (3, [2, 1])
+    assert calls == [("listing", 3, None, 0), ("annotating", 2, 3, 0), ("annotating", 3, 3, 0)]
     assert [row["path"] for row in rows_of(tmp_path / "out")] == ["0.png", "1.png", "2.png"]
 
 
 def test_workers_give_the_same_rows(tmp_path, images):
     annotate_archive(images, FakePredictor(), tmp_path / "here")
     annotate_archive(images, FakePredictor(), tmp_path / "there", workers=1, batch_size=2)
-    assert rows_of(tmp_path / "here") == rows_of(tmp_path / "there")
+    assert timeless(rows_of(tmp_path / "here")) == timeless(rows_of(tmp_path / "there"))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -348,7 +368,7 @@ def test_a_number_that_is_none_is_a_failure(tmp_path, images):
 
     summary = annotate_archive(images, Blown(), tmp_path / "out")
     assert summary.failed == {"ValueError: the network gave a number that is not finite": 5}
-    assert "p_opacity" not in pd.read_parquet(tmp_path / "out" / "annotations.parquet")
+    assert "p_opacity" not in parquet_of(tmp_path / "out")
 
 
 def test_a_predictor_that_loses_an_image_ends_the_run(tmp_path, images):
@@ -362,14 +382,14 @@ def test_a_predictor_that_loses_an_image_ends_the_run(tmp_path, images):
 
 def test_a_finished_output_is_left_alone(tmp_path, images):
     first = annotate_archive(images, FakePredictor(), tmp_path / "out")
-    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
     predictor = FakePredictor()
     again = annotate_archive(images, predictor, tmp_path / "out")
     assert again.already_complete
     assert "nothing was done now" in str(again)
     assert (again.found, again.annotated) == (first.found, first.annotated)
     assert predictor.batches == []
-    assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -391,8 +411,8 @@ class Stop(BaseException):
 
 
 def stop_after(batches, source, out, batch_size=2):
-    def progress(done, total):
-        if done >= batches * batch_size:
+    def progress(stage, done, total, failed):
+        if stage == "annotating" and done >= batches * batch_size:
             raise Stop
 
     with pytest.raises(Stop):
@@ -402,32 +422,61 @@ def stop_after(batches, source, out, batch_size=2):
 def test_a_rerun_does_what_is_left(tmp_path, images):
     out = tmp_path / "out"
     stop_after(1, images, out)
-    assert not (out / "annotations.jsonl").exists()
+    assert len(rows_of(out)) == 2
+    assert not (out / "annotations.json").exists()
     predictor = FakePredictor()
     summary = annotate_archive(images, predictor, out)
     assert (predictor.batches, summary.resumed, summary.annotated) == ([3], 2, 5)
-    assert str(summary) == "5 images: 5 annotated\n2 of them by an earlier run"
+    assert str(summary).endswith("2 of the files were done by an earlier run")
     annotate_archive(images, FakePredictor(), tmp_path / "whole")
-    for name in ("annotations.jsonl", "annotations.parquet"):
-        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert files_of(out) == files_of(tmp_path / "whole")
+    for kind in ("images", "studies"):
+        assert timeless(rows_of(out, kind)) == timeless(rows_of(tmp_path / "whole", kind))
+        ours, whole = (parquet_of(each, kind) for each in (out, tmp_path / "whole"))
+        pd.testing.assert_frame_equal(ours.drop(columns="time"), whole.drop(columns="time"))
 
 
-@pytest.mark.parametrize("tear", [b'{"instance":null,"row":{"pa', b'{"half"\n', b"\xff\n"])
-def test_a_torn_line_is_done_again(tmp_path, images, tear):
+@pytest.mark.parametrize("tear", [b'{"path":"2.png","stu', b'{"path":"2.png"}\n', b"\xff\n"])
+@pytest.mark.parametrize("kind", ["images", "studies"])
+def test_what_lies_beyond_the_index_is_done_again(tmp_path, images, tear, kind):
     out = tmp_path / "out"
     stop_after(1, images, out)
-    with (out / "annotations.journal.jsonl").open("ab") as file:
+    with (out / kind / "part-00000.jsonl").open("ab") as file:
         file.write(tear)
+    (out / kind / "part-00001.jsonl").write_bytes(tear)
+    (out / kind / "part-00001.parquet").write_bytes(b"PAR1")
+    (out / kind / ".partial-1-part-00001.csv").write_bytes(b"p")
     predictor = FakePredictor()
     assert annotate_archive(images, predictor, out).annotated == 5
     assert predictor.batches == [3]
-    assert len({row["path"] for row in rows_of(out)}) == len(rows_of(out)) == 5
+    assert [row["path"] for row in rows_of(out)] == [f"{i}.png" for i in range(5)]
+    assert len(rows_of(out, "studies")) == 5
+    assert sorted(file.name for file in (out / kind).iterdir()) == [
+        "part-00000.jsonl",
+        "part-00000.parquet",
+    ]
 
 
-def test_a_torn_first_line_begins_anew(tmp_path, images):
+def test_a_shard_that_lost_its_end_is_told(tmp_path, images):
+    out = tmp_path / "out"
+    stop_after(1, images, out)
+    (out / "images" / "part-00000.jsonl").write_bytes(b"{")
+    with pytest.raises(InputError, match=r"part-00000.jsonl is shorter than it was \(1 bytes of"):
+        annotate_archive(images, FakePredictor(), out)
+
+
+def test_a_damaged_index_is_told(tmp_path, images):
+    out = tmp_path / "out"
+    stop_after(1, images, out)
+    (out / "index.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(InputError, match=r"index.sqlite is damaged .*delete"):
+        annotate_archive(images, FakePredictor(), out)
+
+
+def test_an_empty_index_begins_anew(tmp_path, images):
     out = tmp_path / "out"
     out.mkdir()
-    (out / "annotations.journal.jsonl").write_bytes(b'{"format_ver')
+    (out / "index.sqlite").write_bytes(b"")  # a kill before its first transaction
     assert annotate_archive(images, FakePredictor(), out).annotated == 5
 
 
@@ -441,74 +490,53 @@ def test_duplicates_are_known_after_a_restart(tmp_path):
     assert [row["status"] for row in rows_of(out)] == ["draft", "duplicate", "duplicate"]
 
 
-@pytest.mark.parametrize("step", ["write_tables", "write_json", "remove"])
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [
+        (index_module.Index, "commit"),
+        (index_module.Index, "finish"),
+        (shards_module, "write_parquet"),
+        (shards_module, "write_csv"),
+        (archive_module, "write_json"),
+    ],
+)
 @pytest.mark.parametrize("after", [False, True])
-def test_a_kill_while_the_results_are_written(tmp_path, images, monkeypatch, step, after):
-    out = tmp_path / "out"
-    owner = journal_module.Journal if step == "remove" else archive_module
-    original = getattr(owner, step)
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_kill_at_each_step(tmp_path, images, monkeypatch, module, step, after, nth):
+    out, calls = tmp_path / "out", []
+    original = getattr(module, step)
 
     def killed(*args):
+        calls.append(step)
+        if len(calls) != nth:
+            return original(*args)
         if after:
             original(*args)
         raise Stop
 
+    options = Options(batch_size=2, shard_rows=2, formats=("parquet", "csv"))
     with monkeypatch.context() as patch:
-        patch.setattr(owner, step, killed)
-        with pytest.raises(Stop):
-            annotate_archive(images, FakePredictor(), out)
+        patch.setattr(module, step, killed)
+        with contextlib.suppress(Stop):
+            annotate_archive(images, FakePredictor(), out, options)
     predictor = FakePredictor()
-    assert annotate_archive(images, predictor, out).annotated == 5
-    assert predictor.batches == []
-    assert [row["path"] for row in rows_of(out)] == [f"{i}.png" for i in range(5)]
-    assert not (out / "annotations.journal.jsonl").exists()
-
-
-SLOW_RUN = """
-import sys, time
-from pathlib import Path
-from cascade.inference.archive import annotate_archive
-from cascade.inference.prediction import Prediction
-
-class Slow:
-    model_id, version = "slow", "1"
-    def predict(self, images, indications=None):
-        time.sleep(0.01)
-        return [Prediction("normal", "", 0.5, {"normal": float(i.mean())}) for i in images]
-
-annotate_archive(Path(sys.argv[1]), Slow(), Path(sys.argv[2]), batch_size=3)
-"""
-
-
-def test_kills_at_random_moments_lose_and_repeat_nothing(tmp_path):
-    source, out = tmp_path / "in", tmp_path / "out"
-    for index in range(120):
-        write_png(source / f"{index:03}.png", index % 2)
-    command = [sys.executable, "-c", SLOW_RUN, str(source)]
-    journal = out / "annotations.journal.jsonl"
-    moments, kills = random.Random(7), 0
-    for _ in range(6):
-        size = journal.stat().st_size if journal.exists() else 0
-        process = subprocess.Popen([*command, str(out)])
-        while process.poll() is None and not (journal.exists() and journal.stat().st_size > size):
-            time.sleep(0.002)
-        time.sleep(moments.uniform(0, 0.08))
-        kills += process.poll() is None
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    assert kills >= 2
-    subprocess.run([*command, str(out)], check=True)
-    subprocess.run([*command, str(tmp_path / "whole")], check=True)
-    assert [row["path"] for row in rows_of(out)] == [f"{i:03}.png" for i in range(120)]
-    expected = (tmp_path / "whole" / "annotations.jsonl").read_bytes()
-    assert (out / "annotations.jsonl").read_bytes() == expected
+    assert annotate_archive(images, predictor, out, options).annotated == 5
+    assert files_of(out) == [
+        "annotations.json",
+        *(f"images/part-0000{n}.{suffix}" for n in range(3) for suffix in ("csv", "parquet")),
+        "index.sqlite",
+        *(f"studies/part-0000{n}.{suffix}" for n in range(3) for suffix in ("csv", "parquet")),
+    ]
+    paths = [f"{i}.png" for i in range(5)]
+    assert parquet_of(out)["path"].tolist() == paths
+    assert [list(read) for read in parquet_of(out, "studies")["images"]] == [[p] for p in paths]
+    assert pd.read_csv(out / "images" / "part-00002.csv")["path"].tolist() == ["4.png"]
 
 
 def test_two_runs_do_not_share_an_output(tmp_path, images):
     out = tmp_path / "out"
     out.mkdir()
-    with journal_module.only_writer(out), pytest.raises(InputError, match="another run is writing"):
+    with index_module.only_writer(out), pytest.raises(InputError, match="another run is writing"):
         annotate_archive(images, FakePredictor(), out)
 
 
@@ -547,8 +575,7 @@ def test_outputs_that_cannot_be(tmp_path, images):
     (out / "annotations.jsonl").write_text("someone's")
     with pytest.raises(InputError, match="not of this work"):
         annotate_archive(images, FakePredictor(), out)
-    assert (out / "annotations.jsonl").read_text() == "someone's"
-    assert not (out / "annotations.journal.jsonl").exists()
+    assert [file.name for file in out.iterdir()] == ["annotations.jsonl"]
 
 
 def test_an_output_of_another_format_is_refused(tmp_path, images):
@@ -558,7 +585,10 @@ def test_an_output_of_another_format_is_refused(tmp_path, images):
     with pytest.raises(InputError, match="another format"):
         annotate_archive(images, FakePredictor(), out)
     (out / "annotations.json").unlink()
-    (out / "annotations.journal.jsonl").write_text('{"format_version": 99}\n')
+    stop_after(1, images, out)
+    with contextlib.closing(sqlite3.connect(out / "index.sqlite")) as base:
+        base.execute("UPDATE facts SET value = 99 WHERE name = 'format_version'")
+        base.commit()
     with pytest.raises(InputError, match="format 99"):
         annotate_archive(images, FakePredictor(), out)
 
@@ -616,7 +646,7 @@ def test_indications_follow_their_images_and_are_not_written(tmp_path, images):
     asked = {paths[0]: "Mrs Smith, cough", paths[-1]: "pain", "elsewhere.png": "fever"}
     annotate_archive(images, predictor, out, batch_size=2, indications=asked)
     assert predictor.told == ["Mrs Smith, cough", *[""] * (len(paths) - 2), "pain"]
-    assert not any(b"Smith" in file.read_bytes() for file in out.iterdir())
+    assert not any(b"Smith" in (out / file).read_bytes() for file in files_of(out))
     with pytest.raises(InputError, match="another indications"):
         annotate_archive(images, predictor, out, indications={**asked, paths[0]: "other"})
     with pytest.raises(InputError, match="another indications"):
@@ -660,7 +690,7 @@ def test_findings_stand_in_the_row_and_go_with_the_draft(tmp_path):
     annotate_archive(tmp_path / "in", Caller(), tmp_path / "out")
     found = [(row["findings"], row["operating_point"]) for row in rows_of(tmp_path / "out")]
     assert found == [([], "best_f1"), (["opacity"], "best_f1")]
-    table = pd.read_parquet(tmp_path / "out" / "annotations.parquet")
+    table = parquet_of(tmp_path / "out")
     assert [list(row) for row in table["findings"]] == [[], ["opacity"]]
     annotate_archive(tmp_path / "in", Caller(doubt_above=0.5), tmp_path / "doubtful")
     doubtful = rows_of(tmp_path / "doubtful")[1]

@@ -53,5 +53,5 @@ def test_two_rounds_an_evaluation_and_an_archive(decoder, tmp_path):
     names = [system["name"] for system in systems]
     assert {"round 1", "round 2"} <= set(names)
     assert any(name.startswith("image withheld") for name in names)
-    rows = pd.read_json(out / "annotations" / "annotations.jsonl", lines=True)
+    rows = pd.read_json(out / "annotations" / "images" / "part-00000.jsonl", lines=True)
     assert (rows["status"] != "failed").any()

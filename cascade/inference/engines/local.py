@@ -1,0 +1,198 @@
+"""``engine=local``: this machine, its processes for decoding and its devices for the network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+
+from cascade.errors import InputError
+from cascade.inference.decode import Decoded, Decoders
+from cascade.inference.engines.operators import Indications, predict_images, read_studies
+from cascade.inference.index import FileWork, StudyWork
+from cascade.inference.prediction import Prediction, PredictorProtocol
+from cascade.inference.predictor import Predictor
+from cascade.inference.sources import Entry
+from cascade.inference.studies import ReadImage, ReadStudy, read_image
+from cascade.metrics.operating import DEFAULT_POINT
+
+Thing = TypeVar("Thing")
+
+
+class _Piece(NamedTuple):
+    """A file and the study that it belongs to."""
+
+    study: StudyWork
+    file: FileWork
+
+    @property
+    def entry(self) -> Entry:
+        return self.file.entry
+
+
+class LocalEngine:
+    """Decodes ahead, fills batches across studies, reads each study once it is complete.
+
+    Args:
+        predictor: the network.
+        decoders: read the files.
+        batch_size: images a call of the predictor.
+        in_order: studies are given back in the order of the work; False: as they are ready.
+        key: of the hashes.
+        indications: by path, for a model that reads them.
+    """
+
+    def __init__(
+        self,
+        predictor: PredictorProtocol,
+        decoders: Decoders,
+        batch_size: int,
+        in_order: bool = True,
+        key: str = "",
+        indications: Indications = None,
+    ) -> None:
+        """Remember the parts."""
+        self._predictor, self._decoders = predictor, decoders
+        self._batch_size, self._in_order = batch_size, in_order
+        self._key, self._indications = key, indications
+        self._views = int(getattr(predictor, "views", 1))
+        self._under_way: dict[int, ReadStudy] = {}
+
+    def read(
+        self, work: Iterator[StudyWork], claim: Callable[[ReadImage], None]
+    ) -> Iterator[list[ReadStudy]]:
+        """Read studies.
+
+        Args:
+            work: the studies.
+            claim: told of each decoded image in the order in which they come; it marks one that
+                repeats another, which the network then does not see.
+
+        Yields:
+            Some studies at a time, complete.
+        """
+        pending: list[ReadImage] = []
+        since = 0
+        pieces = (_Piece(study, file) for study in work for file in study.files)
+        # enough for the batch that is filled while another is in the network
+        ahead = 2 * (self._batch_size + self._decoders.workers)
+        decoded = self._decoders.decode(pieces, ahead, self._in_order)
+        with contextlib.closing(decoded):
+            for piece, found in decoded:
+                image = self._add(piece, found)
+                claim(image)
+                since += 1
+                if not image.settled:
+                    pending.append(image)
+                # Files without an image wait too, so that the order stays that of the work.
+                if len(pending) == self._batch_size or since >= 4 * self._batch_size + 64:
+                    yield from self._predict(pending)
+                    pending, since = [], 0
+        yield from self._predict(pending)
+
+    def _add(self, piece: _Piece, decoded: Decoded) -> ReadImage:
+        study = self._under_way.setdefault(piece.study.rank, ReadStudy(piece.study))
+        image = read_image(piece.file, decoded, self._key)
+        study.images.append(image)
+        return image
+
+    def _predict(self, images: list[ReadImage]) -> Iterator[list[ReadStudy]]:
+        predict_images(images, self._predictor, self._indications)
+        ready = self._take_complete()
+        read_studies(ready, self._predictor, self._views, self._batch_size, self._indications)
+        for study in self._under_way.values():
+            study.choose(self._views)  # a study of a thousand images keeps a few of them
+        if ready:
+            yield ready
+
+    def _take_complete(self) -> list[ReadStudy]:
+        ready = []
+        for rank, study in list(self._under_way.items()):
+            if study.complete:
+                ready.append(self._under_way.pop(rank))
+            elif self._in_order:
+                break
+        return ready
+
+
+class Replicas:
+    """One predictor a device, each in a thread of its own; a batch is divided among them.
+
+    Attributes:
+        image_size, views, labels, model_id, version, operating_point: those of each of them.
+    """
+
+    def __init__(self, predictors: Sequence[Predictor]) -> None:
+        """Join predictors of one bundle."""
+        self.predictors = list(predictors)
+        first = self.predictors[0]
+        self.model_id, self.version, self.image_size = (
+            first.model_id,
+            first.version,
+            first.image_size,
+        )
+        self.views, self.labels, self.reader = first.views, first.labels, first.reader
+        self.operating_point = first.operating_point
+        self.abstain_below = getattr(first, "abstain_below", None)
+        self._threads = ThreadPoolExecutor(len(self.predictors), "predictor")
+
+    def predict(
+        self, images: Sequence[np.ndarray], indications: Sequence[str] | None = None
+    ) -> list[Prediction]:
+        """As ``Predictor.predict``."""
+        return self._shared(lambda p, part, asked: p.predict(part, asked), images, indications)
+
+    def predict_studies(
+        self,
+        studies: Sequence[Sequence[np.ndarray]],
+        indications: Sequence[str] | None = None,
+    ) -> list[Prediction]:
+        """As ``Predictor.predict_studies``."""
+        return self._shared(
+            lambda p, part, asked: p.predict_studies(part, asked), studies, indications
+        )
+
+    def _shared(
+        self,
+        call: Callable[[Predictor, Sequence[Thing], Sequence[str] | None], list[Prediction]],
+        things: Sequence[Thing],
+        asked: Sequence[str] | None,
+    ) -> list[Prediction]:
+        size = -(-len(things) // len(self.predictors)) or 1
+        calls = [
+            self._threads.submit(
+                call,
+                predictor,
+                things[start : start + size],
+                None if asked is None else asked[start : start + size],
+            )
+            for predictor, start in zip(self.predictors, range(0, len(things), size), strict=False)
+        ]
+        return [prediction for each in calls for prediction in each.result()]
+
+
+def load_predictor(
+    model: str | Path, device: str = "auto", operating_point: str = DEFAULT_POINT
+) -> Predictor | Replicas:
+    """Load a bundle for one device or several.
+
+    Args:
+        model: the bundle.
+        device: ``auto`` (every CUDA device, else the CPU), or names joined by commas.
+        operating_point: at which findings are called.
+
+    Raises:
+        InputError: as ``Predictor``, or no device is named.
+    """
+    if device == "auto" and torch.cuda.device_count() > 1:
+        device = ",".join(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+    names = [name.strip() for name in device.split(",")]
+    if not all(names):
+        raise InputError(f"device={device}: expected auto, or devices joined by commas: cpu,cpu")
+    predictors = [Predictor(model, name, operating_point) for name in names]
+    return predictors[0] if len(predictors) == 1 else Replicas(predictors)
