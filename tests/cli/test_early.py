@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cascade.cli.checks import check_value
 from cascade.models.encoders import create_encoder
 from tests.cli.test_bad_input import refused, train
 
@@ -59,3 +60,9 @@ def test_the_random_numbers_of_a_run_are_what_they_were():
         }
     )
     assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize("key", ["encoder.unfreeze", "classifier.augment.crop"])
+def test_what_an_experiment_sets_may_be_taken_back(key):
+    """Null is what the shipped groups say of both; an experiment's number does not forbid it."""
+    assert check_value(key, None, 2) is None
