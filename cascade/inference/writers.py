@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pydicom.dataset import Dataset
 
-from cascade.errors import InputError
+from cascade.errors import CascadeError, InputError
 from cascade.inference.identifiers import Identifiers, output_key
 from cascade.inference.privacy import safe_text, short_hash
 from cascade.inference.results import StudyResult, Writer
@@ -23,6 +23,7 @@ from cascade.io.dicom.evidence import load_evidence
 from cascade.io.draft_document import WITHHELD, Draft, draft_pdf, draft_text
 from cascade.io.fhir import fhir_bundle
 from cascade.io.files import atomic_path
+from cascade.io.structured_report import NO_IMAGES, basic_text_sr, measurement_report_sr
 
 Headers = Sequence[Dataset]
 Make = Callable[[Draft, Headers, bool], bytes | None]
@@ -57,7 +58,17 @@ def _fhir(draft: Draft, headers: Headers, keep: bool) -> bytes:
     return fhir_bundle(draft, headers, patient=keep).encode()
 
 
+def _sr(draft: Draft, headers: Headers, keep: bool) -> bytes | None:
+    return basic_text_sr(draft, headers)
+
+
+def _tid1500(draft: Draft, headers: Headers, keep: bool) -> bytes | None:
+    return measurement_report_sr(draft, headers)
+
+
 FORMATS: dict[str, _Format] = {
+    "sr": _Format(".dcm", _sr, NO_IMAGES, "highdicom"),
+    "tid1500": _Format(".dcm", _tid1500, NO_IMAGES, "highdicom"),
     "fhir": _Format(".json", _fhir, needs="fhir.resources"),
     "text": _Format(".txt", _text),
     "pdf": _Format(".pdf", _pdf, needs="fpdf"),
@@ -125,7 +136,12 @@ class _DocumentWriter:
             if evidence is not None
         ]
         draft = draft_of(result)
-        body = self._form.make(draft, headers, self._identifiers.name == "keep")
+        try:
+            body = self._form.make(draft, headers, self._identifiers.name == "keep")
+        except CascadeError:
+            raise
+        except Exception as error:  # of a header that no library foresaw: one study, not the run
+            return f"no document of format {self.name}: {type(error).__name__}"
         if body is None:
             return self._form.without
         with atomic_path(out / self.name / f"{draft.study}{self._form.suffix}") as partial:

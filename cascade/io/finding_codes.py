@@ -79,7 +79,7 @@ def private_code(name: str) -> FindingCode:
     'THORACIC-Vcef657'
     """
     slug = re.sub(r"[^A-Z0-9]+", "-", name.upper()).strip("-")
-    if len(slug) > 16 or slug.replace("-", " ") != name.upper():
+    if not slug or len(slug) > 16 or slug.replace("-", " ") != name.upper():
         slug = slug[:10] + hashlib.sha256(name.encode()).hexdigest()[:6]
     meaning = "".join(c if c.isprintable() and c != "\\" else " " for c in name).strip()
     return FindingCode(slug, SCHEME, meaning[:64].strip() or "unnamed label")

@@ -200,3 +200,13 @@ def test_documents_without_probabilities_or_operating_point():
     assert "Called present" not in draft_text(draft)
     assert draft_pdf(draft).startswith(b"%PDF-")
     assert "The draft is empty" in draft_text(draft._replace(sentences=""))
+
+
+def test_a_study_that_no_library_foresaw_is_a_note(tmp_path, monkeypatch):
+    def fail(draft, headers, keep):
+        raise ValueError("DOE^JANE")
+
+    monkeypatch.setitem(FORMATS, "text", FORMATS["text"]._replace(make=fail))
+    (writer,) = create_writers(["text"], identifiers="keep")
+    assert writer.write(study_result(), tmp_path) == "no document of format text: ValueError"
+    assert list(tmp_path.rglob("*")) == []

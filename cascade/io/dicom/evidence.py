@@ -132,7 +132,8 @@ def _value(dataset: Dataset, keyword: str, vr: str | None = None) -> Any:
         found = dataset.get(keyword)
         if isinstance(found, (MultiValue, list, tuple)):
             found = found[0] if len(found) else None
-        return None if found is None else _MEND[vr or dictionary_VR(keyword)](found)
+        mend = _MEND.get(keyword) or _MEND[vr or dictionary_VR(keyword)]
+        return None if found is None else mend(found)
     except Exception:  # a hostile header makes pydicom stumble anywhere
         return None
 
@@ -155,7 +156,8 @@ def _person(value: Any) -> str:
 
 
 def _code(value: Any) -> str:
-    return re.sub(r"[^A-Z0-9_ ]", "", clean(value, 1024).upper())[:16].strip()
+    letters = re.sub(r"[^A-Z0-9_ ]", "", clean(value, 1024).upper())
+    return " ".join(letters.split())[:16].strip()
 
 
 def _date(value: Any) -> str | None:
@@ -173,12 +175,17 @@ def _time(value: Any) -> str | None:
 
 def _uid(value: Any) -> str | None:
     uid = str(value).strip("\0 \t\r\n")
-    return uid if re.fullmatch(r"[0-9][0-9.]{0,63}", uid) and ".." not in uid else None
+    # leading zeros are wrong too, but a reference must say what the image says
+    return uid if re.fullmatch(r"[0-2](\.[0-9]+)+", uid) and len(uid) <= 64 else None
 
 
 def _whole(value: Any) -> int | None:
     number = int(value)
     return number if 0 <= number < 1 << 16 else None
+
+
+def _sex(value: Any) -> str | None:
+    return code if (code := _code(value)) in ("M", "F", "O") else None
 
 
 _MEND: dict[str, Callable[[Any], Any]] = {
@@ -191,4 +198,5 @@ _MEND: dict[str, Callable[[Any], Any]] = {
     "UI": _uid,
     "US": _whole,
     "IS": _whole,
+    "PatientSex": _sex,
 }
