@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 
 class StudyResult(NamedTuple):
     """One study, annotated.
@@ -15,11 +17,14 @@ class StudyResult(NamedTuple):
         evidence: for each of ``images``, what documents need of its DICOM header, as DICOM JSON
             (``cascade.io.dicom.evidence``); None where it is no DICOM file, could not be read, or
             no writer asked for it.
+        pictures: for each of ``images``, ``(H, W)`` uint8, or float in [0, 1], as the network saw
+            it; None where it could not be read. None altogether unless a writer asks for them.
     """
 
     row: dict[str, Any]
     images: list[dict[str, Any]]
     evidence: list[str | None]
+    pictures: list[np.ndarray | None] | None = None
 
 
 class Writer(Protocol):
@@ -32,6 +37,10 @@ class Writer(Protocol):
     @property
     def needs_evidence(self) -> bool:
         """Whether it needs the headers of the images."""
+
+    @property
+    def needs_pictures(self) -> bool:
+        """Whether it needs their pixels."""
 
     def write(self, result: StudyResult, out: Path) -> str | None:
         """Write the study's document under ``out``, whole or not at all.

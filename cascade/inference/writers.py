@@ -1,7 +1,7 @@
 """Documents of each study, by name: ``formats=[sr,tid1500,fhir,text,pdf]``.
 
 Files lie in ``OUT/NAME/`` and are named by the study's hash, whatever becomes of identifiers inside
-them, so that a listing of a folder names nobody.
+them, so that a listing of a folder names nobody. Pictures are written by ``previews=true`` alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from PIL import Image
 from pydicom.dataset import Dataset
 
 from cascade.errors import CascadeError, InputError
@@ -80,7 +82,7 @@ TABLES = ("jsonl", "parquet", "csv")
 
 
 def create_writers(
-    formats: Iterable[str], *, identifiers: str = "hash", key: str = ""
+    formats: Iterable[str], *, identifiers: str = "hash", key: str = "", previews: bool = False
 ) -> list[Writer]:
     """The writers of documents among ``formats``; tables are passed over.
 
@@ -88,6 +90,7 @@ def create_writers(
         formats: names of ``FORMATS`` and ``TABLES``.
         identifiers: a name of ``cascade.inference.identifiers.IDENTIFIERS``.
         key: the output's secret (``output_key``).
+        previews: whether each image is written as a PNG too, with whatever is burned into it.
 
     Raises:
         InputError: no such format or policy; documents with hashes that no secret keys; a package
@@ -109,7 +112,8 @@ def create_writers(
                 f"formats={name} needs {needs}, which is not installed: "
                 "pip install 'cascade-cxr[pacs]'"
             )
-    return [_DocumentWriter(name, FORMATS[name], policy) for name in wanted]
+    writers: list[Writer] = [_DocumentWriter(name, FORMATS[name], policy) for name in wanted]
+    return [*writers, _PreviewWriter()] if previews else writers
 
 
 def _installed(module: str) -> bool:
@@ -125,6 +129,7 @@ class _DocumentWriter:
     def __init__(self, name: str, form: _Format, identifiers: Identifiers) -> None:
         self.name = name
         self.needs_evidence = True
+        self.needs_pictures = False
         self._form = form
         self._identifiers = identifiers
 
@@ -147,6 +152,31 @@ class _DocumentWriter:
         with atomic_path(out / self.name / f"{draft.study}{self._form.suffix}") as partial:
             partial.write_bytes(body)
         return None
+
+
+class _PreviewWriter:
+    """Writes each image that was read as the network saw it, an 8-bit PNG."""
+
+    name = "previews"
+    needs_evidence = False
+    needs_pictures = True
+
+    def write(self, result: StudyResult, out: Path) -> str | None:
+        """See ``Writer``."""
+        study, written = study_name(result), 0
+        for number, picture in enumerate(result.pictures or [], 1):
+            if picture is None or not picture.size:
+                continue
+            with atomic_path(out / self.name / f"{study}-{number}.png") as partial:
+                Image.fromarray(_grey(picture)).save(partial, format="PNG")
+            written += 1
+        return None if written else "no preview: no image of the study could be read"
+
+
+def _grey(picture: np.ndarray) -> np.ndarray:
+    if picture.dtype == np.uint8:
+        return picture
+    return np.rint(np.clip(picture, 0.0, 1.0) * 255).astype(np.uint8)
 
 
 def draft_of(result: StudyResult) -> Draft:
@@ -172,6 +202,7 @@ def draft_of(result: StudyResult) -> Draft:
         operating_point=row.get("operating_point") if shown else None,
         probabilities=dict(row.get("probabilities") or {}) if shown else {},
         contradictions=tuple(_phrases(row.get("contradictions"))) if shown else (),
+        notes=tuple(safe_text(n, names) for n in _phrases(row.get("notes"))) if shown else (),
         images=len(images),
         unread=sum(image.get("status") == "failed" for image in images),
         views=tuple(dict.fromkeys(str(i["view"]) for i in images if i.get("view"))),

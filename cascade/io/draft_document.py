@@ -23,6 +23,7 @@ WITHHELD = {
     "needs_reader": "No draft: this study needs a reader.",
     "doubtful": "No draft: this may be no chest radiograph fit to be read by the program.",
     "failed": "No draft: the study could not be read by the program.",
+    "duplicate": "No draft: every image of this study came before, in another one.",
 }
 """What a document says in place of a draft, by the study's status."""
 
@@ -44,6 +45,7 @@ class Draft(NamedTuple):
         operating_point: at which they are called.
         probabilities: label to probability in [0, 1]; empty where the draft is withheld.
         contradictions: between draft and probabilities, in words.
+        notes: what else is to be known, in words.
         images: how many the study has.
         unread: how many of them could not be read.
         views: of those that were, each once.
@@ -64,6 +66,7 @@ class Draft(NamedTuple):
     operating_point: str | None
     probabilities: Mapping[str, float]
     contradictions: tuple[str, ...]
+    notes: tuple[str, ...]
     images: int
     unread: int
     views: tuple[str, ...]
@@ -129,7 +132,7 @@ def details(draft: Draft) -> list[tuple[str, str]]:
     if draft.calling:
         found.append(("Called present", draft.calling))
     found += [("Contradiction", text) for text in draft.contradictions]
-    return found
+    return found + [("Note", text) for text in draft.notes]
 
 
 def draft_text(draft: Draft, patient: Sequence[tuple[str, str]] = ()) -> str:

@@ -61,6 +61,7 @@ _STATUSES = {
     "needs_reader": FindingCode("NEEDS-READER", SCHEME, "No draft: the study needs a reader"),
     "doubtful": FindingCode("DOUBTFUL", SCHEME, "No draft: not fit to be read by the program"),
     "failed": FindingCode("FAILED", SCHEME, "No draft: not read by the program"),
+    "duplicate": FindingCode("DUPLICATE", SCHEME, "No draft: every image came before"),
 }
 _PROCEDURE = FindingCode("168537006", "SCT", "Plain radiography")
 _FINDING = FindingCode("121071", "DCM", "Finding")
@@ -144,7 +145,8 @@ def measurement_report_sr(draft: Draft, headers: Sequence[Dataset]) -> bytes | N
             procedure_reported=_concept(_PROCEDURE),
             imaging_measurements=[_status_group(draft, images)],
         )
-        for line in (f"{TITLE}. {draft.notice}", draft.conclusion, *draft.contradictions):
+        said = [f"{TITLE}. {draft.notice}", draft.conclusion, *draft.contradictions, *draft.notes]
+        for line in said:
             report[0].ContentSequence.append(_text(_COMMENT, line))
         document = _document("tid1500", draft, images, report[0])
         # Now rather than before, since highdicom copies and searches what it is given six times.

@@ -4,7 +4,9 @@ import shutil
 import subprocess
 import zlib
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import cascade
 from cascade.errors import InputError
@@ -210,3 +212,42 @@ def test_a_study_that_no_library_foresaw_is_a_note(tmp_path, monkeypatch):
     (writer,) = create_writers(["text"], identifiers="keep")
     assert writer.write(study_result(), tmp_path) == "no document of format text: ValueError"
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_no_picture_is_written_unless_asked_for(tmp_path):
+    pixels = np.array([[0.0, 0.25], [0.5, 1.0]], dtype=np.float32)
+    images = [{"path": f"{n}.png", "status": "draft", "view": "frontal"} for n in range(3)]
+    grey = np.array([[7, 9]], dtype=np.uint8)
+    result = StudyResult(study_row(), images, [None] * 3, [pixels, None, grey])
+    for writer in create_writers(FORMATS, identifiers="keep"):
+        assert not writer.needs_pictures
+        writer.write(result, tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.suffix == ".png"]
+    for body in (content(path) for path in tmp_path.rglob("*") if path.is_file()):
+        assert b"/Subtype /Image" not in body
+    *_, previews = create_writers(["jsonl"], identifiers="hash", previews=True)
+    assert previews.needs_pictures
+    assert previews.write(result, tmp_path) is None
+    assert sorted(p.name for p in (tmp_path / "previews").iterdir()) == [
+        f"{NAME}-1.png",
+        f"{NAME}-3.png",
+    ]
+    first = np.asarray(Image.open(tmp_path / "previews" / f"{NAME}-1.png"))
+    assert first.tolist() == [[0, 64], [128, 255]]
+    second = np.asarray(Image.open(tmp_path / "previews" / f"{NAME}-3.png"))
+    assert second.tolist() == [[7, 9]]
+    nothing = result._replace(pictures=[None] * 3)
+    assert previews.write(nothing, tmp_path) == "no preview: no image of the study could be read"
+
+
+def test_notes_and_contradictions_are_told():
+    notes = ["1 of 2 images failed: left out", "same SOP Instance UID as Jane Doe/1.dcm"]
+    draft = draft_of(study_result(notes=notes, contradictions=["text says X, detector does not"]))
+    text = draft_text(draft)
+    assert "Contradiction:            text says X, detector does not" in text
+    assert "Note:                     1 of 2 images failed: left out" in text
+    assert "Jane" not in text
+
+
+def test_a_study_of_copies_says_so():
+    assert WITHHELD["duplicate"] in draft_text(draft_of(study_result(status="duplicate")))

@@ -11,22 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import io
 import re
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_dataset, read_partial
 from pydicom.multival import MultiValue
-from pydicom.tag import BaseTag
 
-from cascade.errors import InputError
-from cascade.io.dicom.header import MAX_ELEMENTS, deflated_from
+from cascade.io.dicom.keys import begin
 from cascade.io.dicom.quiet import quiet
 
 IDENTIFYING = (
@@ -50,8 +44,7 @@ DESCRIBING = ("SOPClassUID", "Modality", "BodyPartExamined", "Rows", "Columns", 
 
 KEYWORDS = (*IDENTIFYING, *UIDS, *DESCRIBING)
 
-_LAST_GROUP = 0x0028
-_INFLATED = 1 << 20
+_LAST = 0x0028FFFF  # of the group that describes pixels
 
 
 def read_evidence(source: str | Path | BinaryIO | Dataset) -> str | None:
@@ -71,7 +64,7 @@ def read_evidence(source: str | Path | BinaryIO | Dataset) -> str | None:
                 file = source
                 if isinstance(file, (str, Path)):
                     file = stack.enter_context(open(file, "rb"))
-                return _dump(_head(file))
+                return _dump(begin(file, _LAST))
             except Exception:  # whatever is wrong with it shows when it is decoded
                 return None
 
@@ -85,29 +78,6 @@ def load_evidence(evidence: str) -> Dataset:
         dataset = Dataset.from_json(evidence)
     dataset.SpecificCharacterSet = "ISO_IR 192"
     return dataset
-
-
-def _head(file: BinaryIO) -> Dataset:
-    """A data set as far as the group that describes pixels."""
-    count = 0
-
-    def enough(tag: BaseTag, vr: str | None, length: int) -> bool:
-        nonlocal count
-        count += 1
-        if count > MAX_ELEMENTS:
-            raise InputError("too many data elements")
-        return tag.group > _LAST_GROUP
-
-    if (start := deflated_from(file)) is not None:
-        file.seek(start)
-        body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_INFLATED), _INFLATED)
-        return read_dataset(io.BytesIO(body), False, True, stop_when=enough)
-    file.seek(0)
-    try:
-        return read_partial(file, stop_when=enough)
-    except InvalidDicomError:
-        file.seek(0)
-        return read_partial(file, stop_when=enough, force=True)
 
 
 def _dump(dataset: Dataset) -> str | None:

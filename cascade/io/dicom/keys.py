@@ -62,14 +62,15 @@ def read_keys(source: str | Path | BinaryIO) -> Keys | None:
             file = source
             if isinstance(file, (str, Path)):
                 file = stack.enter_context(open(file, "rb"))
-            dataset = _begin(file)
+            dataset = begin(file, _LAST)
             found = Keys(*(text(dataset, keyword) for keyword in _KEYWORDS if keyword))
             return found if any(found) else None
         except Exception:  # whatever is wrong with it shows when it is read whole
             return None
 
 
-def _begin(file: BinaryIO) -> Dataset:
+def begin(file: BinaryIO, last: int) -> Dataset:
+    """A file's data elements as far as the tag ``last``; whatever pydicom raises over it."""
     count = 0
 
     def enough(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -77,7 +78,7 @@ def _begin(file: BinaryIO) -> Dataset:
         count += 1
         if count > MAX_ELEMENTS:
             raise InputError("too many data elements")
-        return tag > _LAST
+        return tag > last
 
     if (start := deflated_from(file)) is not None:
         file.seek(start)

@@ -65,6 +65,7 @@ def test_a_damaged_end_does_not_matter(tmp_path):
     assert read_evidence(io.BytesIO(whole[:-8])) == expected
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
 @pytest.mark.parametrize(
     ("keyword", "value", "mended"),
     [
@@ -92,8 +93,7 @@ def test_a_damaged_end_does_not_matter(tmp_path):
     ],
 )
 def test_wrong_values_are_mended_or_left_out(keyword, value, mended):
-    with pydicom.config.disable_value_validation():
-        found = kept(**{keyword: value}).get(keyword)
+    found = kept(**{keyword: value}).get(keyword)
     assert (None if found is None else str(found)) == mended
 
 
