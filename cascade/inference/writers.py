@@ -146,7 +146,7 @@ class _DocumentWriter:
         except CascadeError:
             raise
         except Exception as error:  # of a header that no library foresaw: one study, not the run
-            return f"no document of format {self.name}: {type(error).__name__}"
+            return f"{type(error).__name__} while it was made"
         if body is None:
             return self._form.without
         with atomic_path(out / self.name / f"{draft.study}{self._form.suffix}") as partial:
@@ -170,7 +170,7 @@ class _PreviewWriter:
             with atomic_path(out / self.name / f"{study}-{number}.png") as partial:
                 Image.fromarray(_grey(picture)).save(partial, format="PNG")
             written += 1
-        return None if written else "no preview: no image of the study could be read"
+        return None if written else "no image of the study could be read"
 
 
 def _grey(picture: np.ndarray) -> np.ndarray:

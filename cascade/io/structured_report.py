@@ -31,7 +31,7 @@ from cascade.io.finding_codes import (
 if TYPE_CHECKING:
     from highdicom import sr
 
-NO_IMAGES = "no DICOM document: no image of the study has a header with all its UIDs"
+NO_IMAGES = "no image of the study has a header with all its UIDs"
 
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _TYPE_2 = (

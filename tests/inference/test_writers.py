@@ -210,7 +210,7 @@ def test_a_study_that_no_library_foresaw_is_a_note(tmp_path, monkeypatch):
 
     monkeypatch.setitem(FORMATS, "text", FORMATS["text"]._replace(make=fail))
     (writer,) = create_writers(["text"], identifiers="keep")
-    assert writer.write(study_result(), tmp_path) == "no document of format text: ValueError"
+    assert writer.write(study_result(), tmp_path) == "ValueError while it was made"
     assert list(tmp_path.rglob("*")) == []
 
 
@@ -237,7 +237,7 @@ def test_no_picture_is_written_unless_asked_for(tmp_path):
     second = np.asarray(Image.open(tmp_path / "previews" / f"{NAME}-3.png"))
     assert second.tolist() == [[7, 9]]
     nothing = result._replace(pictures=[None] * 3)
-    assert previews.write(nothing, tmp_path) == "no preview: no image of the study could be read"
+    assert previews.write(nothing, tmp_path) == "no image of the study could be read"
 
 
 def test_notes_and_contradictions_are_told():
