@@ -19,7 +19,9 @@ Killed, the same command goes on; no file is annotated twice.
   since=DATE until=DATE modality=[CR,DX] body_part=[CHEST]
                  leave out files whose header says otherwise, or nothing
   order=ready    rows as they are ready: a slow file holds nobody up (default: path)
-  formats=[...]  some of jsonl, parquet, csv
+  formats=[...]  tables, of jsonl, parquet, csv, and documents of each study, of fhir, text, pdf
+  identifiers=hash  what rows and documents say of the patient: keep, hash (documents then need a
+                 secret in CASCADE_IDENTIFIER_KEY, which keys the hashes) or drop
   shard_rows=N   rows a file of the tables
   file_paths=hash  rows name no path
   quarantine=DIR receives a copy of every file that cannot be read
@@ -34,16 +36,12 @@ Killed, the same command goes on; no file is annotated twice.
   indications=FILE.csv  for a model that reads the indication (generator.condition=indication):
                  columns path (as in the annotations) and indication; else all count as missing
 
-CASCADE_IDENTIFIER_KEY in the environment keys the hashes that stand for UIDs.
-
 Examples:
   cascade annotate source=archive/ model=runs/nih/model out=annotations
   cascade annotate source=archive/ model=runs/nih/model out=trial limit=50
 
 Exit status 1 if any file failed. docs/archives.md is the guide.
 """
-
-KEY = "CASCADE_IDENTIFIER_KEY"
 
 
 def run(config: DictConfig) -> None:
@@ -56,7 +54,7 @@ def run(config: DictConfig) -> None:
     source, model = existing(settings, "source"), existing(settings, "model")
     from cascade.errors import CascadeError, InputError
     from cascade.inference.archive import annotate_archive
-    from cascade.inference.engines.local import load_predictor
+    from cascade.inference.engines.devices import load_predictor
     from cascade.inference.indications import read_indications
     from cascade.pipeline.progress import archive_bar, say
 
@@ -102,17 +100,18 @@ def archive_options(settings: dict[str, Any]) -> Any:
     from pathlib import Path
 
     from cascade.inference.archive import Options
+    from cascade.inference.identifiers import KEY_VARIABLE
     from cascade.inference.listing import Filters
 
     same = ["batch_size", "workers", "file_seconds", "file_memory_mb", "order", "limit"]
-    same += ["formats", "shard_rows", "file_paths"]
+    same += ["formats", "shard_rows", "file_paths", "identifiers"]
     filters = Filters.parse(*(settings[key] for key in ("since", "until", "modality", "body_part")))
     quarantine = settings["quarantine"]
     options = Options(
         **{key: settings[key] for key in same},
         filters=filters,
         quarantine=None if quarantine is None else Path(str(quarantine)),
-        key=os.environ.get(KEY, ""),
+        key=os.environ.get(KEY_VARIABLE, ""),
     )
     options.check()
     return options

@@ -53,7 +53,7 @@ RULES: dict[str, Rule] = {
     "limit": Rule(int, least=1),
     "order": Rule(choices=("path", "ready")),
     "file_paths": Rule(choices=("keep", "hash")),
-    "formats": Rule(choices=("jsonl", "parquet", "csv")),
+    "identifiers": Rule(choices=("keep", "hash", "drop")),
     "shard_rows": _ONE,
     "file_seconds": Rule(above=0, optional=True),
     "file_memory_mb": Rule(least=1, optional=True),

@@ -17,17 +17,20 @@ from typing import Any
 from cascade.errors import InputError
 from cascade.inference.decode import Decoders, How, Read, read_entry
 from cascade.inference.engines.local import LocalEngine
+from cascade.inference.identifiers import Identifiers, output_key
 from cascade.inference.index import INDEX, Index, check_same_work, only_writer
 from cascade.inference.indications import indications_hash
 from cascade.inference.listing import Filters, list_into
 from cascade.inference.prediction import PredictorProtocol
 from cascade.inference.privacy import short_hash
-from cascade.inference.record import Claims, Quarantine, Recorder
-from cascade.inference.shards import TABLES, Shards
+from cascade.inference.record import Claims, Documents, Quarantine, Recorder
+from cascade.inference.results import Writer
+from cascade.inference.shards import Shards
 from cascade.inference.sources import SUFFIXES, find_entries, printable
 from cascade.inference.studies import RowMaker
 from cascade.inference.summary import Summary, summarise
-from cascade.io.files import explain_write_errors, read_json, write_json
+from cascade.inference.writers import TABLES, create_writers
+from cascade.io.files import explain_write_errors, read_json, sweep, write_json
 from cascade.metrics.operating import DEFAULT_POINT
 
 SUMMARY = "annotations.json"
@@ -57,12 +60,13 @@ class Options:
         limit: only the first so many files, in the order of the listing.
         filters: which files are read.
         suffixes: names that end so are images whatever they hold.
-        formats: of the tables, from ``TABLES``.
+        formats: from ``TABLES``, one at least, and documents of ``writers.FORMATS``.
         shard_rows: rows of a file of a table; a study's rows are never parted.
         file_paths: ``keep``, or ``hash``: the rows and what is left of the index name no path.
         quarantine: a folder that receives a copy of every file that cannot be read.
         abstain_below: a study's draft of less confidence is withheld; None: none is.
-        key: a secret that keys the hash of UIDs; see ``short_hash``.
+        identifiers: ``keep``, ``hash`` or ``drop``, see ``cascade.inference.identifiers``.
+        key: a secret that keys the hashes of ``hash``.
     """
 
     batch_size: int = 16
@@ -79,6 +83,7 @@ class Options:
     file_paths: str = "keep"
     quarantine: Path | None = None
     abstain_below: float | None = None
+    identifiers: str = "hash"
     key: str = ""
 
     def check(self) -> None:
@@ -102,13 +107,21 @@ class Options:
         for name, given, choices in (
             ("order", [self.order], ORDERS),
             ("file_paths", [self.file_paths], PATHS),
-            ("formats", self.formats, TABLES),
         ):
             for word in given:
                 if word not in choices:
                     raise InputError(f"{name}={word}: expected one of {', '.join(choices)}")
         if not set(self.formats) & set(TABLES):
             raise InputError(f"formats: expected at least one of {', '.join(TABLES)}")
+        self.writers(self.key)
+
+    def writers(self, key: str) -> list[Writer]:
+        """What writes the documents.
+
+        Raises:
+            InputError: as ``create_writers``.
+        """
+        return create_writers(self.formats, identifiers=self.identifiers, key=key)
 
 
 def annotate_archive(
@@ -174,6 +187,7 @@ def annotate_archive(
         if (finished := _finished(out, work)) is not None:
             return finished
         _refuse_others(out)
+        sweep(out)
         try:
             run = _Run(source, predictor, out, options, work, read, indications, progress)
             return run.go()
@@ -207,6 +221,7 @@ def _work(
             "body_part": list(options.filters.body_part),
         },
         "suffixes": sorted(options.suffixes),
+        "identifiers": options.identifiers,
         "identifier_key": short_hash("cascade", options.key),
         "indications": indications_hash(indications),
         "operating_point": operating_point,
@@ -257,12 +272,17 @@ class _Run:
         self._source, self._predictor, self._out = source, predictor, out
         self._options, self._work, self._read = options, work, read
         self._indications, self._progress = indications, progress
+        self._key = options.key
 
     def go(self) -> Summary:
         options = self._options
-        how = How(self._read, options.image_size, options.key)
         limits = (options.workers, options.file_seconds, options.file_memory_mb)
         with Index(self._out, self._work) as index, contextlib.ExitStack() as stack:
+            if options.identifiers == "drop":  # hashes that join the rows of this output alone
+                self._key = index.secret(output_key("drop"))
+            writers = options.writers(self._key)
+            evidence = options.identifiers == "keep" or any(each.needs_evidence for each in writers)
+            how = How(self._read, options.image_size, self._key, evidence)
             decoders = stack.enter_context(Decoders(how, *limits))
             if not index.listed:
                 self._list(index, decoders)
@@ -283,7 +303,8 @@ class _Run:
             quarantine = None
             if options.quarantine is not None:
                 quarantine = Quarantine(options.quarantine, self._shown)
-            recorder = Recorder(index, shards, self._rows(), quarantine)
+            documents = Documents(self._out, writers, Identifiers(options.identifiers, self._key))
+            recorder = Recorder(index, shards, self._rows(), documents, quarantine)
             self._annotate(index, decoders, recorder)
             recorder.finish()
             summary = summarise(index, resumed)
@@ -330,10 +351,10 @@ class _Run:
         options = self._options
         model = (self._predictor.model_id, self._predictor.version)
         views = int(getattr(self._predictor, "views", 1))
-        return RowMaker(model, views, options.key, options.abstain_below, self._shown)
+        return RowMaker(model, views, self._key, options.abstain_below, self._shown)
 
     def _shown(self, path: str) -> str:
-        return path if self._options.file_paths == "keep" else short_hash(path, self._options.key)
+        return path if self._options.file_paths == "keep" else short_hash(path, self._key)
 
     def _annotate(self, index: Index, decoders: Decoders, recorder: Recorder) -> None:
         options = self._options
@@ -342,7 +363,7 @@ class _Run:
             decoders,
             options.batch_size,
             options.order == "path",
-            options.key,
+            self._key,
             self._indications,
         )
         total, _ = index.counts()

@@ -19,6 +19,7 @@ from cascade.data.cache import to_uint8
 from cascade.inference.privacy import safe_reason, safe_text, short_hash
 from cascade.inference.sources import Entry, EntryReader, UnsafeEntryError, is_picture
 from cascade.inference.workers import Died, Outcome, TookTooLong, Workers
+from cascade.io.dicom.evidence import read_evidence
 from cascade.io.dicom.keys import Keys, read_keys
 from cascade.io.image import read_radiograph
 from cascade.io.radiograph import Radiograph
@@ -45,11 +46,13 @@ class How(NamedTuple):
             they can import.
         image_size: letterbox to this side, as uint8; None leaves the picture as it was read.
         key: of the hashes that stand for identifiers.
+        evidence: read what documents need of the header, too.
     """
 
     read: Read
     image_size: int | None = None
     key: str = ""
+    evidence: bool = False
 
 
 class Decoded(NamedTuple):
@@ -60,12 +63,14 @@ class Decoded(NamedTuple):
         reason: why it was not.
         warnings: what the reader was warned of, without what it may quote.
         checksum: of the pixels as they were read.
+        evidence: what documents need of the header, where it was asked for and can be had.
     """
 
     image: Radiograph | None
     reason: str | None
     warnings: tuple[str, ...] = ()
     checksum: int = 0
+    evidence: str | None = None
 
 
 def read_entry(source: Path | BinaryIO) -> Radiograph:
@@ -80,12 +85,14 @@ def read_entry(source: Path | BinaryIO) -> Radiograph:
 def decode_entry(entry: Entry, opener: EntryReader, how: How) -> Decoded:
     """Read one entry; whatever goes wrong is a reason, not an exception."""
     names = (str(entry.file), entry.path)
-    image, reason, checksum = None, None, 0
+    source: Path | BinaryIO | None = None
+    image, reason, checksum, evidence = None, None, 0, None
     # Warnings may quote the header: they become notes without what they quote.
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
-            image = how.read(opener.open(entry))
+            source = opener.open(entry)
+            image = how.read(source)
             # A CRC is enough: it only ever tells images of one SOP Instance UID apart.
             checksum = zlib.crc32(np.ascontiguousarray(image.pixels).data)
             if how.image_size is not None:
@@ -98,8 +105,11 @@ def decode_entry(entry: Entry, opener: EntryReader, how: How) -> Decoded:
             raise
         except BaseException as error:  # a hostile file may raise anything, a Rust panic included
             image, reason = None, safe_reason(error, names)
+    if how.evidence and source is not None:
+        with contextlib.suppress(Exception):
+            evidence = read_evidence(source)
     notes = dict.fromkeys(safe_text(str(warning.message), names) for warning in heard)
-    return Decoded(image, reason, tuple(notes), checksum)
+    return Decoded(image, reason, tuple(notes), checksum, evidence)
 
 
 def entry_keys(entry: Entry, opener: EntryReader, key: str) -> Keys | None:

@@ -227,6 +227,14 @@ class Index:
         found = self._base.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return None if found is None else json.loads(found[0])
 
+    def secret(self, fresh: str) -> str:
+        """The secret that keys this output's hashes: ``fresh``, unless an earlier run left one."""
+        if (stored := self.fact("secret")) is not None:
+            return str(stored)
+        with self._transaction():
+            self._put("secret", fresh)
+        return fresh
+
     # what the archive holds
 
     @property
@@ -363,6 +371,7 @@ class Index:
         """Forget where the files lie, once all is done; what each became stays."""
         with self._transaction():
             self._base.execute("DELETE FROM entries")
+            self._base.execute("DELETE FROM facts WHERE name = 'secret'")
 
     def close(self) -> None:
         """Close the file; what was committed stays."""

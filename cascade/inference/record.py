@@ -10,11 +10,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cascade.errors import CascadeError
+from cascade.inference.identifiers import Identifiers
 from cascade.inference.index import Done, Index, Instance
+from cascade.inference.results import StudyResult, Writer
 from cascade.inference.shards import Shards, ShardState
 from cascade.inference.sources import Entry, EntryReader
 from cascade.inference.studies import ReadImage, ReadStudy, RowMaker, probabilities
-from cascade.io.files import atomic_path
+from cascade.io.files import atomic_path, sweep
 
 _NOT_COPIED = "not copied to the quarantine"
 
@@ -68,6 +70,7 @@ class Quarantine:
         """Remember the folder."""
         self._folder, self._shown = folder, shown
         self._opener = EntryReader()
+        sweep(folder)
 
     def take(self, path: str, entry: Entry) -> bool:
         """Copy a file as it lies in the source; False where it cannot be had safely.
@@ -94,6 +97,39 @@ class Quarantine:
         return True
 
 
+class Documents:
+    """What is written of a study beside its rows.
+
+    Args:
+        out: the output directory.
+        writers: of documents.
+        identifiers: what rows and documents say of whose study it is.
+    """
+
+    def __init__(self, out: Path, writers: Sequence[Writer], identifiers: Identifiers) -> None:
+        """Remember the parts."""
+        self._out, self._writers, self._identifiers = out, writers, identifiers
+
+    def complete(self, row: dict[str, Any], study: ReadStudy) -> None:
+        """Add to a study's row what the policy lets it say."""
+        evidence = (image.decoded.evidence for image in study.images)
+        row |= self._identifiers.of_row(next(filter(None, evidence), None))
+
+    def write(
+        self, row: dict[str, Any], images: list[dict[str, Any]], study: ReadStudy
+    ) -> list[str]:
+        """Write the documents of a study; returns why there is none of a kind, in notes.
+
+        Raises:
+            CascadeError: the disk is full.
+        """
+        if row["status"] == "duplicate":  # there are documents of it already
+            return []
+        result = StudyResult(row, images, [image.decoded.evidence for image in study.images])
+        refused = ((each.name, each.write(result, self._out)) for each in self._writers)
+        return [f"no {name}: {why}" for name, why in refused if why is not None]
+
+
 class Recorder:
     """Writes the rows of studies and marks them done, some studies at a time.
 
@@ -101,6 +137,7 @@ class Recorder:
         index: of the archive.
         shards: by kind.
         rows: makes the rows.
+        documents: what is written beside them.
         quarantine: of files that cannot be read; None: they are left where they are.
     """
 
@@ -109,11 +146,12 @@ class Recorder:
         index: Index,
         shards: Mapping[str, Shards],
         rows: RowMaker,
+        documents: Documents,
         quarantine: Quarantine | None = None,
     ) -> None:
         """Write what an interrupted run has left due."""
         self._index, self._shards = index, shards
-        self._rows, self._quarantine = rows, quarantine
+        self._rows, self._documents, self._quarantine = rows, documents, quarantine
         self._finish_due()
 
     def record(self, studies: Sequence[ReadStudy]) -> Counter[str]:
@@ -136,6 +174,8 @@ class Recorder:
                 ):
                     row["notes"] = [*row["notes"], _NOT_COPIED]
         whole = self._rows.study(study, rows)
+        self._documents.complete(whole, study)
+        whole["notes"] = [*whole["notes"], *self._documents.write(whole, rows, study)]
         self._shards["images"].append(rows)
         self._shards["studies"].append([whole])
         return Done(study.work.rank, whole["status"], _files(study, rows), _instances(study))

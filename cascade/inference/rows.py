@@ -37,6 +37,8 @@ status             ``draft``; ``needs_reader``: the model abstains; ``doubtful``
                    image came before, in another study
 abstained          why the model abstains; null where it does not
 contradictions     where the draft and the probabilities contradict each other, a list
+patient_id, study_instance_uid, accession_number
+                   as they stand in the header, with ``identifiers=keep`` alone
 =================  ======================================================================
 
 A doubtful image keeps its probabilities and its confidence and loses its draft and its findings: a
@@ -109,8 +111,8 @@ COLUMNS: dict[str, dict[str, pa.DataType | None]] = {
 }
 """The keys of a row in JSON, in order, and their types in Parquet; probabilities are columns."""
 
-STATUSES = ("draft", "doubtful", "failed", "duplicate")
-STUDY_STATUSES = ("draft", "needs_reader", "doubtful", "failed", "duplicate")
+IDENTIFYING = ("patient_id", "study_instance_uid", "accession_number")
+"""Further keys of a study's row with ``identifiers=keep``."""
 
 
 def new_row(kind: str, status: str, model: tuple[str, str], **values: Any) -> dict[str, Any]:

@@ -14,10 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from cascade.errors import InputError
 from cascade.inference.tables import dump_row, write_csv, write_parquet
-from cascade.io.files import PARTIAL_PREFIX, explain_write_errors
-
-TABLES = ("jsonl", "parquet", "csv")
-"""Formats of the tables."""
+from cascade.io.files import explain_write_errors
 
 OPEN, CLOSED, FINISHED = "open", "closed", "finished"
 
@@ -48,7 +45,7 @@ class Shards:
         kind: ``images`` or ``studies``.
         states: of the shards that are committed.
         shard_rows: rows after which a shard is full.
-        formats: of ``TABLES``; without ``jsonl`` that file goes once its twins are written.
+        formats: of ``writers.TABLES``; without ``jsonl`` that file goes once its twins are written.
         labels: of the probabilities, in order; those of the rows where it is None.
     """
 
@@ -75,7 +72,7 @@ class Shards:
         last = ours[-1] if ours else None
         for file in self.folder.iterdir():
             digits = file.stem.removeprefix("part-")
-            if file.name.startswith(PARTIAL_PREFIX) or (
+            if (
                 digits.isdigit()
                 and int(digits) not in known
                 and (last is None or file != self._file(last.number))

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cascade.inference.rows import COLUMNS
+from cascade.inference.rows import COLUMNS, IDENTIFYING
 from cascade.io.files import atomic_path
 
 _ROW_GROUP = 4096
@@ -86,7 +86,8 @@ def _schema(file: Path, kind: str, labels: Sequence[str] | None) -> pa.Schema:
             fields += [(f"p_{label}", pa.float32()) for label in labels]
         else:
             fields.append((name, kind_of))
-    return pa.schema(fields)
+    first = next(read_rows(file), {})
+    return pa.schema([*fields, *((key, pa.string()) for key in IDENTIFYING if key in first)])
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

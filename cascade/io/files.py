@@ -110,6 +110,14 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
+def sweep(folder: Path) -> None:
+    """Delete what a kill has left unfinished in a folder tree that one run has for itself."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(PARTIAL_PREFIX):
+                Path(place, name).unlink(missing_ok=True)
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as indented UTF-8 JSON, whole or not at all; NaN is refused."""
     with atomic_path(path) as partial:

@@ -1,27 +1,17 @@
-"""``engine=local``: this machine, its processes for decoding and its devices for the network."""
+"""``engine=local``: this machine decodes ahead and lets full batches through its network."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-import numpy as np
-import torch
-
-from cascade.errors import InputError
 from cascade.inference.decode import Decoded, Decoders
 from cascade.inference.engines.operators import Indications, predict_images, read_studies
 from cascade.inference.index import FileWork, StudyWork
-from cascade.inference.prediction import Prediction, PredictorProtocol
-from cascade.inference.predictor import Predictor
+from cascade.inference.prediction import PredictorProtocol
 from cascade.inference.sources import Entry
 from cascade.inference.studies import ReadImage, ReadStudy, read_image
-from cascade.metrics.operating import DEFAULT_POINT
-
-Thing = TypeVar("Thing")
 
 
 class _Piece(NamedTuple):
@@ -118,81 +108,3 @@ class LocalEngine:
             elif self._in_order:
                 break
         return ready
-
-
-class Replicas:
-    """One predictor a device, each in a thread of its own; a batch is divided among them.
-
-    Attributes:
-        image_size, views, labels, model_id, version, operating_point: those of each of them.
-    """
-
-    def __init__(self, predictors: Sequence[Predictor]) -> None:
-        """Join predictors of one bundle."""
-        self.predictors = list(predictors)
-        first = self.predictors[0]
-        self.model_id, self.version, self.image_size = (
-            first.model_id,
-            first.version,
-            first.image_size,
-        )
-        self.views, self.labels, self.reader = first.views, first.labels, first.reader
-        self.operating_point = first.operating_point
-        self.abstain_below = getattr(first, "abstain_below", None)
-        self._threads = ThreadPoolExecutor(len(self.predictors), "predictor")
-
-    def predict(
-        self, images: Sequence[np.ndarray], indications: Sequence[str] | None = None
-    ) -> list[Prediction]:
-        """As ``Predictor.predict``."""
-        return self._shared(lambda p, part, asked: p.predict(part, asked), images, indications)
-
-    def predict_studies(
-        self,
-        studies: Sequence[Sequence[np.ndarray]],
-        indications: Sequence[str] | None = None,
-    ) -> list[Prediction]:
-        """As ``Predictor.predict_studies``."""
-        return self._shared(
-            lambda p, part, asked: p.predict_studies(part, asked), studies, indications
-        )
-
-    def _shared(
-        self,
-        call: Callable[[Predictor, Sequence[Thing], Sequence[str] | None], list[Prediction]],
-        things: Sequence[Thing],
-        asked: Sequence[str] | None,
-    ) -> list[Prediction]:
-        size = -(-len(things) // len(self.predictors)) or 1
-        calls = [
-            self._threads.submit(
-                call,
-                predictor,
-                things[start : start + size],
-                None if asked is None else asked[start : start + size],
-            )
-            for predictor, start in zip(self.predictors, range(0, len(things), size), strict=False)
-        ]
-        return [prediction for each in calls for prediction in each.result()]
-
-
-def load_predictor(
-    model: str | Path, device: str = "auto", operating_point: str = DEFAULT_POINT
-) -> Predictor | Replicas:
-    """Load a bundle for one device or several.
-
-    Args:
-        model: the bundle.
-        device: ``auto`` (every CUDA device, else the CPU), or names joined by commas.
-        operating_point: at which findings are called.
-
-    Raises:
-        InputError: as ``Predictor``, or no device is named.
-    """
-    if device == "auto" and torch.cuda.device_count() > 1:
-        device = ",".join(f"cuda:{number}" for number in range(torch.cuda.device_count()))
-    names = [name.strip() for name in device.split(",")]
-    if not all(names):
-        raise InputError(f"device={device}: expected auto, or devices joined by commas: cpu,cpu")
-    predictors = [Predictor(model, name, operating_point) for name in names]
-    return predictors[0] if len(predictors) == 1 else Replicas(predictors)
