@@ -29,7 +29,7 @@ Killed, the same command goes on; no file is annotated twice.
                  high_sensitivity or high_specificity, by thresholds chosen on validation
   abstain_below=P  drafts of less confidence are withheld: auto (what the bundle says), none or P
   batch_size=N   images through the network at a time
-  device=auto    every CUDA device; or some, joined by commas
+  device=auto    every CUDA device; or some: cuda:0+cuda:1
   workers=N      processes that decode ahead of it (0: in this process, without limits)
   file_seconds=S file_memory_mb=M
                  what a worker may take over a file: one that takes more has failed

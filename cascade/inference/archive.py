@@ -111,9 +111,9 @@ class Options:
             for word in given:
                 if word not in choices:
                     raise InputError(f"{name}={word}: expected one of {', '.join(choices)}")
+        self.writers(self.key)
         if not set(self.formats) & set(TABLES):
             raise InputError(f"formats: expected at least one of {', '.join(TABLES)}")
-        self.writers(self.key)
 
     def writers(self, key: str) -> list[Writer]:
         """What writes the documents.

@@ -327,6 +327,46 @@ def test_one_bad_image_of_an_archive_is_a_row(cascade, collection, bundle, tmp_p
     assert [json.loads(row)["path"] for row in rows if "failed" in row] == ["broken.png"]
 
 
+def test_an_archive_with_every_option(cascade, collection, bundle, tmp_path):
+    source = collection.with_name("collection-images")
+    words = ["workers=1", "order=ready", "limit=5", "device=cpu+cpu", "formats=[jsonl,csv]"]
+    words += ["shard_rows=2", "file_paths=hash", "identifiers=drop", "quarantine=bad"]
+    words += ["abstain_below=0.5", "file_seconds=null", "file_memory_mb=1024"]
+    outcome = cascade("annotate", f"source={source}", f"model={bundle}", "out=new", *words)
+    assert outcome.status == 0, outcome.err
+    table = outcome.out.splitlines()
+    assert table[0] == "files       5"
+    assert "  abstained 5, needs a reader" in table  # a model without a decoder is sure of nothing
+    assert len(list((tmp_path / "new" / "images").glob("*.csv"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("formats=[word]", ("formats=word", "expected some of jsonl, parquet, csv")),
+        ("formats=[]", ("formats", "at least one of jsonl")),
+        ("formats=[jsonl,text]", ("CASCADE_IDENTIFIER_KEY",)),
+        ("order=size", ("order=size", "path, ready")),
+        ("identifiers=hide", ("identifiers=hide", "keep, hash, drop")),
+        ("since=monday", ("since=monday", "2019-12-31")),
+        ("abstain_below=2", ("abstain_below=2", "auto, none")),
+        ("device=cuda:77", ("device=cuda:77",)),
+        ("modality=[CR]", ("the filters leave out every image", "no modality is given")),
+        ("file_seconds=0", ("file_seconds=0", "more than 0")),
+    ],
+)
+def test_options_of_an_archive_that_cannot_be(
+    cascade, collection, bundle, tmp_path, word, parts, monkeypatch
+):
+    monkeypatch.delenv("CASCADE_IDENTIFIER_KEY", raising=False)
+    source = collection.with_name("collection-images")
+    outcome = cascade("annotate", f"source={source}", f"model={bundle}", "out=new", word)
+    assert outcome.status == 2
+    for part in parts:
+        assert part in outcome.line
+    assert not (tmp_path / "new" / "annotations.json").exists()
+
+
 def test_an_archive_without_images(cascade, bundle, tmp_path):
     (tmp_path / "archive").mkdir()
     outcome = cascade("annotate", "source=archive", f"model={bundle}", "out=new")

@@ -4,11 +4,12 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from cascade.data.cache import build_cache
+from cascade.data.cache import build_cache, to_uint8
 from cascade.data.datasets import StudyDataset, study_records
 from cascade.data.transforms import to_unit
 from cascade.errors import InputError
 from cascade.inference.bundle import bundle_id, write_bundle
+from cascade.inference.engines.devices import Replicas, load_predictor
 from cascade.inference.predictor import Predictor
 from cascade.io.collection import Collection, Image, Study
 from cascade.io.image import read_radiograph
@@ -181,3 +182,53 @@ def test_findings_are_called_at_the_operating_point(dataset, tmp_path):
         assert (prediction.findings, prediction.operating_point) == (findings, name)
     with pytest.raises(InputError, match="operating_point=youden: expected one of best_f1, "):
         Predictor(model, "cpu", "youden")
+
+
+def test_views_of_a_study_are_read_together(collection, dataset, tmp_path):
+    predictor = Predictor(bundle(tmp_path / "model", dataset), device="cpu")
+    files = [read_radiograph(tmp_path / f"{row}.png").pixels for row in (3, 0, 7)]
+    both, alone = predictor.predict_studies([files[:2], files[2:]], ["", ""])
+    pixels = np.stack([to_uint8(image, SIZE) for image in files])
+    images = to_unit(torch.from_numpy(pixels))[:, None]
+    reading = predictor.reader.read(images[None, :2], torch.ones(1, 2, dtype=torch.bool))
+    assert both.annotation == reading.drafts[0]
+    assert list(both.probabilities.values()) == pytest.approx(reading.diseases[0].tolist())
+    (single,) = predictor.predict(files[2:])
+    assert alone.probabilities == pytest.approx(single.probabilities, abs=1e-6)
+    assert (predictor.views, predictor.labels) == (1, ["normal", "opacity"])
+    assert predictor.predict_studies([]) == []
+
+
+def test_a_study_is_as_odd_as_its_oddest_view(dataset, tmp_path):
+    predictor = Predictor(bundle(tmp_path / "model", dataset), device="cpu")
+    good = blobs(1, seed=9)[0].astype(np.float32) / 255
+    pattern = (np.indices((64, 64)).sum(axis=0) // 8 % 2).astype(np.float32)
+    fine, odd = predictor.predict_studies([[good], [good, pattern]])
+    assert (bool(fine.doubts), bool(odd.doubts)) == (False, True)
+
+
+def test_bytes_of_the_own_letterbox_are_read_as_the_picture(dataset, tmp_path):
+    predictor = Predictor(bundle(tmp_path / "model", dataset), device="cpu")
+    picture = blobs(1)[0].astype(np.float32) / 255
+    assert predictor.predict([picture]) == predictor.predict([to_uint8(picture, SIZE)])
+
+
+def test_devices_share_a_batch(dataset, tmp_path):
+    model = bundle(tmp_path / "model", dataset)
+    pictures = [picture.astype(np.float32) / 255 for picture in blobs(5)]
+    one, two = load_predictor(model, "cpu"), load_predictor(model, "cpu, cpu")
+    assert isinstance(two, Replicas)
+    assert isinstance(one, Predictor)
+    assert (two.model_id, two.image_size, two.labels) == (one.model_id, SIZE, one.labels)
+    for count in (0, 1, 2, 5):
+        for ours, theirs in zip(
+            two.predict(pictures[:count], [""] * count), one.predict(pictures[:count]), strict=True
+        ):
+            assert ours.annotation == theirs.annotation
+            assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-5)
+    studies = [pictures[:2], pictures[2:3], pictures[3:]]
+    assert [found.annotation for found in two.predict_studies(studies)] == [
+        found.annotation for found in one.predict_studies(studies)
+    ]
+    with pytest.raises(InputError, match="device=cpu,: expected auto"):
+        load_predictor(model, "cpu,")

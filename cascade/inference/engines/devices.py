@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -81,7 +82,7 @@ def load_predictor(
 
     Args:
         model: the bundle.
-        device: ``auto`` (every CUDA device, else the CPU), or names joined by commas.
+        device: ``auto`` (every CUDA device, else the CPU), or names joined by ``+`` or commas.
         operating_point: at which findings are called.
 
     Raises:
@@ -89,8 +90,8 @@ def load_predictor(
     """
     if device == "auto" and torch.cuda.device_count() > 1:
         device = ",".join(f"cuda:{number}" for number in range(torch.cuda.device_count()))
-    names = [name.strip() for name in device.split(",")]
+    names = [name.strip() for name in re.split(r"[,+]", device)]
     if not all(names):
-        raise InputError(f"device={device}: expected auto, or devices joined by commas: cpu,cpu")
+        raise InputError(f"device={device}: expected auto, or devices joined by +: cuda:0+cuda:1")
     predictors = [Predictor(model, name, operating_point) for name in names]
     return predictors[0] if len(predictors) == 1 else Replicas(predictors)
