@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from omegaconf import DictConfig
 
 HELP = """\
@@ -19,11 +21,14 @@ Killed, the same command goes on; no file is annotated twice.
   since=DATE until=DATE modality=[CR,DX] body_part=[CHEST]
                  leave out files whose header says otherwise, or nothing
   order=ready    rows as they are ready: a slow file holds nobody up (default: path)
-  formats=[...]  tables, of jsonl, parquet, csv, and documents of each study, of fhir, text, pdf
+  formats=[...]  tables, of jsonl, parquet, csv, and documents of each study, of sr,
+                 tid1500 (DICOM), fhir, text, pdf: docs/documents.md
   identifiers=hash  what rows and documents say of the patient: keep, hash (documents then need a
                  secret in CASCADE_IDENTIFIER_KEY, which keys the hashes) or drop
   shard_rows=N   rows a file of the tables
   file_paths=hash  rows name no path
+  push=URL       a DICOMweb server that is sent the SRs at the end; needs identifiers=keep
+  previews=true  each image as a PNG, with whatever is burned into it
   quarantine=DIR receives a copy of every file that cannot be read
   operating_point=NAME   at which findings are called present: best_f1 (default),
                  high_sensitivity or high_specificity, by thresholds chosen on validation
@@ -46,8 +51,6 @@ Exit status 1 if any file failed. docs/archives.md is the guide.
 
 def run(config: DictConfig) -> None:
     """Annotate."""
-    from pathlib import Path
-
     from cascade.cli.support import existing, output_directory, plain
 
     settings = plain(config)
@@ -64,6 +67,11 @@ def run(config: DictConfig) -> None:
     out: Path = output_directory()
     point = str(settings["operating_point"])
     options = archive_options(settings)
+    push_to = settings["push"]
+    if push_to is not None:
+        from cascade.inference.push import check_push
+
+        check_push(push_to, options.formats, options.identifiers)
     predictor = load_predictor(model, settings["device"], point)
     if asked is not None and predictor.reader.condition is None:
         raise InputError(
@@ -86,8 +94,27 @@ def run(config: DictConfig) -> None:
         )
     print(summary)
     print(f"annotations: {out / 'studies'} and {out / 'images'}")
+    if push_to is not None:
+        send(out, push_to)
     if summary.failed:
         raise CascadeError(f"{summary.failures} file(s) failed: the rows of {out} give the reasons")
+
+
+def send(out: Path, url: str) -> None:
+    """Send the SRs, those that were sent before left out.
+
+    Raises:
+        CascadeError: the server did not take them all.
+    """
+    from cascade.errors import CascadeError
+    from cascade.inference.push import push_documents
+    from cascade.pipeline.progress import progress_bar
+
+    with progress_bar("sending") as update:
+        pushed = push_documents(out, url, progress=update)
+    print(pushed)
+    if pushed.failed:
+        raise CascadeError(f"the server did not take every document of {out}: run again to go on")
 
 
 def archive_options(settings: dict[str, Any]) -> Any:
@@ -104,7 +131,7 @@ def archive_options(settings: dict[str, Any]) -> Any:
     from cascade.inference.listing import Filters
 
     same = ["batch_size", "workers", "file_seconds", "file_memory_mb", "order", "limit"]
-    same += ["formats", "shard_rows", "file_paths", "identifiers"]
+    same += ["formats", "shard_rows", "file_paths", "identifiers", "previews"]
     filters = Filters.parse(*(settings[key] for key in ("since", "until", "modality", "body_part")))
     quarantine = settings["quarantine"]
     options = Options(

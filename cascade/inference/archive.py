@@ -65,6 +65,7 @@ class Options:
         file_paths: ``keep``, or ``hash``: the rows and what is left of the index name no path.
         quarantine: a folder that receives a copy of every file that cannot be read.
         abstain_below: a study's draft of less confidence is withheld; None: none is.
+        previews: write each image as a PNG, with whatever is burned into it.
         identifiers: ``keep``, ``hash`` or ``drop``, see ``cascade.inference.identifiers``.
         key: a secret that keys the hashes of ``hash``.
     """
@@ -83,6 +84,7 @@ class Options:
     file_paths: str = "keep"
     quarantine: Path | None = None
     abstain_below: float | None = None
+    previews: bool = False
     identifiers: str = "hash"
     key: str = ""
 
@@ -121,7 +123,9 @@ class Options:
         Raises:
             InputError: as ``create_writers``.
         """
-        return create_writers(self.formats, identifiers=self.identifiers, key=key)
+        return create_writers(
+            self.formats, identifiers=self.identifiers, key=key, previews=self.previews
+        )
 
 
 def annotate_archive(
@@ -226,6 +230,7 @@ def _work(
         "indications": indications_hash(indications),
         "operating_point": operating_point,
         "formats": sorted(options.formats),
+        "previews": options.previews,
         "shard_rows": options.shard_rows,
         "file_paths": options.file_paths,
         "abstain_below": options.abstain_below,
@@ -305,7 +310,8 @@ class _Run:
                 quarantine = Quarantine(options.quarantine, self._shown)
             documents = Documents(self._out, writers, Identifiers(options.identifiers, self._key))
             recorder = Recorder(index, shards, self._rows(), documents, quarantine)
-            self._annotate(index, decoders, recorder)
+            pictures = any(each.needs_pictures for each in writers)
+            self._annotate(index, decoders, recorder, pictures)
             recorder.finish()
             summary = summarise(index, resumed)
             index.finish()
@@ -356,7 +362,9 @@ class _Run:
     def _shown(self, path: str) -> str:
         return path if self._options.file_paths == "keep" else short_hash(path, self._key)
 
-    def _annotate(self, index: Index, decoders: Decoders, recorder: Recorder) -> None:
+    def _annotate(
+        self, index: Index, decoders: Decoders, recorder: Recorder, pictures: bool
+    ) -> None:
         options = self._options
         engine = LocalEngine(
             self._predictor,
@@ -365,6 +373,7 @@ class _Run:
             options.order == "path",
             self._key,
             self._indications,
+            pictures,
         )
         total, _ = index.counts()
         done, failed = index.done()

@@ -125,7 +125,12 @@ class Documents:
         """
         if row["status"] == "duplicate":  # there are documents of it already
             return []
-        result = StudyResult(row, images, [image.decoded.evidence for image in study.images])
+        evidence = [image.decoded.evidence for image in study.images]
+        pictures = None
+        if any(each.needs_pictures for each in self._writers):
+            read = [image.decoded.image for image in study.images]
+            pictures = [None if picture is None else picture.pixels for picture in read]
+        result = StudyResult(row, images, evidence, pictures)
         refused = ((each.name, each.write(result, self._out)) for each in self._writers)
         return [f"no {name}: {why}" for name, why in refused if why is not None]
 

@@ -33,6 +33,7 @@ class ReadImage:
         probabilities: of that image, where it is done.
         namesake: path of the first image of this SOP Instance UID, whose pixels differ.
         prediction: what the network says, or why it says nothing.
+        kept: the pixels stay, since a writer asks for them.
     """
 
     file: FileWork
@@ -43,6 +44,7 @@ class ReadImage:
     probabilities: dict[str, float] | None = None
     namesake: str | None = None
     prediction: Prediction | str | None = None
+    kept: bool = False
 
     @property
     def settled(self) -> bool:
@@ -51,16 +53,16 @@ class ReadImage:
 
     def drop_pixels(self) -> None:
         """Forget the picture, keep what was said of it."""
-        if (image := self.decoded.image) is not None:
+        if (image := self.decoded.image) is not None and not self.kept:
             slim = dataclasses.replace(image, pixels=image.pixels[:0, :0])
             self.decoded = self.decoded._replace(image=slim)
 
 
-def read_image(file: FileWork, decoded: Decoded, key: str) -> ReadImage:
+def read_image(file: FileWork, decoded: Decoded, key: str, kept: bool = False) -> ReadImage:
     """A decoded file, with its instance where it names one."""
     uid = decoded.image.facts.sop_instance_uid if decoded.image is not None else None
     instance = Instance(short_hash(uid, key), decoded.checksum) if uid else None
-    return ReadImage(file, decoded, instance)
+    return ReadImage(file, decoded, instance, kept=kept)
 
 
 def probabilities(image: ReadImage | None) -> dict[str, float] | None:

@@ -95,10 +95,23 @@ def test_formats_and_policies_are_checked_before_any_work(tmp_path, dicom):
     dicom("in/a.dcm")
     for options, message in (
         ({"formats": ["jsonl", "word"]}, "formats=word: expected some of jsonl"),
-        ({"formats": ["text"]}, "at least one of jsonl, parquet, csv"),
+        ({"formats": ["text"], "identifiers": "drop"}, "at least one of jsonl, parquet, csv"),
         ({"formats": ["jsonl", "text"]}, "CASCADE_IDENTIFIER_KEY"),
         ({"identifiers": "hush"}, "identifiers=hush"),
     ):
         with pytest.raises(InputError, match=message):
             run(tmp_path, **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_are_written_where_that_is_asked_for(tmp_path, dicom):
+    from PIL import Image
+
+    dicom("in/a.dcm", instance="1.1")
+    dicom("in/b.dcm", instance="1.2", BodyPartExamined="FOOT")
+    (row,) = run(tmp_path, previews=True, image_size=16)
+    files = sorted((tmp_path / "out" / "previews").iterdir())
+    assert [file.name for file in files] == [f"{row['study']}-{n}.png" for n in (1, 2)]
+    assert Image.open(files[0]).size == (16, 16)
+    run(tmp_path, "without", image_size=16)
+    assert not (tmp_path / "without" / "previews").exists()

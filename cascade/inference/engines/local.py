@@ -35,6 +35,7 @@ class LocalEngine:
         in_order: studies are given back in the order of the work; False: as they are ready.
         key: of the hashes.
         indications: by path, for a model that reads them.
+        pictures: give the pixels back too.
     """
 
     def __init__(
@@ -45,11 +46,12 @@ class LocalEngine:
         in_order: bool = True,
         key: str = "",
         indications: Indications = None,
+        pictures: bool = False,
     ) -> None:
         """Remember the parts."""
         self._predictor, self._decoders = predictor, decoders
         self._batch_size, self._in_order = batch_size, in_order
-        self._key, self._indications = key, indications
+        self._key, self._indications, self._pictures = key, indications, pictures
         self._views = int(getattr(predictor, "views", 1))
         self._under_way: dict[int, ReadStudy] = {}
 
@@ -87,7 +89,7 @@ class LocalEngine:
 
     def _add(self, piece: _Piece, decoded: Decoded) -> ReadImage:
         study = self._under_way.setdefault(piece.study.rank, ReadStudy(piece.study))
-        image = read_image(piece.file, decoded, self._key)
+        image = read_image(piece.file, decoded, self._key, self._pictures)
         study.images.append(image)
         return image
 
