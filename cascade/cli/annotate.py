@@ -22,7 +22,7 @@ Killed, the same command goes on; no file is annotated twice.
                  leave out files whose header says otherwise, or nothing
   order=ready    rows as they are ready: a slow file holds nobody up (default: path)
   formats=[...]  tables, of jsonl, parquet, csv, and documents of each study, of sr,
-                 tid1500 (DICOM), fhir, text, pdf: docs/documents.md
+                 tid1500 (DICOM), fhir, text, pdf: docs/archives.md
   identifiers=hash  what rows and documents say of the patient: keep, hash (documents then need a
                  secret in CASCADE_IDENTIFIER_KEY, which keys the hashes) or drop
   shard_rows=N   rows a file of the tables
