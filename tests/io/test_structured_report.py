@@ -120,6 +120,25 @@ def test_measurements():
     assert document.CodingSchemeIdentificationSequence[0].CodingSchemeUID == SCHEME_UID
 
 
+def test_highdicom_reads_the_measurements_back(tmp_path):
+    sr = pytest.importorskip("highdicom").sr
+    (tmp_path / "a.dcm").write_bytes(make("tid1500"))
+    groups = sr.srread(tmp_path / "a.dcm").content.get_image_measurement_groups()
+    read_back = {
+        group.tracking_identifier: (
+            group.finding_type.value,
+            [measurement.value for measurement in group.get_measurements()],
+        )
+        for group in groups
+    }
+    assert read_back == {
+        TITLE: ("DRAFT", [0.75]),
+        "Cardiomegaly": ("287272002", [0.8125]),
+        "Pneumothorax": ("36118008", [0.0625]),
+        "Scoliosis": ("SCOLIOSIS", [0.25]),
+    }
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_draft_is_the_same_instance(kind):
     body = make(kind)
