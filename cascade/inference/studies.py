@@ -54,7 +54,8 @@ class ReadImage:
     def drop_pixels(self) -> None:
         """Forget the picture, keep what was said of it."""
         if (image := self.decoded.image) is not None and not self.kept:
-            slim = dataclasses.replace(image, pixels=image.pixels[:0, :0])
+            nothing = image.pixels[:0, :0].copy()  # a view would hold the whole picture
+            slim = dataclasses.replace(image, pixels=nothing)
             self.decoded = self.decoded._replace(image=slim)
 
 

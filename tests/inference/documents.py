@@ -35,6 +35,8 @@ def header(**tags):
     dataset.Rows = dataset.Columns = 2
     with pydicom.config.disable_value_validation():
         for keyword, value in (SECRETS | tags).items():
+            if keyword == "PixelData":
+                continue
             setattr(dataset, keyword, value)
     return dataset
 
@@ -45,7 +47,7 @@ def write_image(path, **tags):
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit, dataset.PixelRepresentation = 15, 0
-    dataset.PixelData = np.array([[0, 1], [2, 3]], dtype="<u2").tobytes()
+    dataset.PixelData = tags.get("PixelData", np.array([[0, 1], [2, 3]], dtype="<u2").tobytes())
     pydicom.dcmwrite(path, dataset, enforce_file_format=True)
 
 
