@@ -55,7 +55,7 @@ CASCADE_DICOMWEB_USER and CASCADE_DICOMWEB_PASSWORD
         InputError: it is none, or holds a password.
     """
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(str(url))
         host, named = parts.hostname, parts.username or parts.password
         _ = parts.port
     except ValueError:

@@ -80,7 +80,8 @@ class Draft(NamedTuple):
     def conclusion(self) -> str:
         """The draft's sentences, or why there are none."""
         if self.status != "draft":
-            return " ".join([WITHHELD[self.status], *(f"{why}." for why in self.why)])
+            why = f" Reason: {'; '.join(self.why)}." if self.why else ""
+            return WITHHELD[self.status] + why
         return self.sentences or "The draft is empty: no finding is described."
 
     @property

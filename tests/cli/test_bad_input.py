@@ -348,6 +348,8 @@ def test_an_archive_with_every_option(cascade, collection, bundle, tmp_path):
         ("formats=[jsonl,text]", ("CASCADE_IDENTIFIER_KEY",)),
         ("order=size", ("order=size", "path, ready")),
         ("identifiers=hide", ("identifiers=hide", "keep, hash, drop")),
+        ("push=5", ("push: expected the address of a DICOMweb server",)),
+        ("push=https://pacs.example", ("push= sends DICOM SRs: add sr or tid1500 to formats=",)),
         ("since=monday", ("since=monday", "2019-12-31")),
         ("abstain_below=2", ("abstain_below=2", "auto, none")),
         ("device=cuda:77", ("device=cuda:77",)),

@@ -132,6 +132,12 @@ def test_a_withheld_draft_says_why_and_nothing_else(tmp_path, name, status, why)
         assert withheld not in text
 
 
+def test_reasons_are_told_one_after_the_other():
+    draft = draft_of(study_result(status="doubtful", doubts=["odd", "unlike others"]))
+    assert draft.conclusion == f"{WITHHELD['doubtful']} Reason: odd; unlike others."
+    assert draft_of(study_result(status="failed")).conclusion == WITHHELD["failed"]
+
+
 def test_a_reason_names_no_path():
     reason = "ValueError: Jane Doe/1.dcm is 'DOE^JANE' of 19480217"
     draft = draft_of(study_result(status="failed", reason=reason))
