@@ -24,6 +24,8 @@ class Prediction:
             a bundle without operating points.
         operating_point: at which they are called, ``best_f1``, ``high_sensitivity`` or
             ``high_specificity``; None likewise.
+        contradictions: where the draft and the probabilities contradict each other, in fixed
+            phrases behind names of labels (``cascade.inference.contradictions``).
     """
 
     annotation: str
@@ -33,6 +35,7 @@ class Prediction:
     doubts: tuple[str, ...] = ()
     findings: tuple[str, ...] | None = None
     operating_point: str | None = None
+    contradictions: tuple[str, ...] = ()
 
 
 class PredictorProtocol(Protocol):

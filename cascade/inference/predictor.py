@@ -13,6 +13,7 @@ from cascade.data.cache import to_uint8
 from cascade.data.transforms import to_unit
 from cascade.errors import InputError
 from cascade.inference.bundle import read_bundle
+from cascade.inference.contradictions import contradictions
 from cascade.inference.prediction import Prediction
 from cascade.metrics.operating import DEFAULT_POINT, OPERATING_NAMES
 from cascade.models.reader import Reader
@@ -62,6 +63,10 @@ class Predictor:
             None if points is None else points[disease][operating_point]["threshold"]
             for disease in self.reader.diseases
         ]
+        self._sensitive = {
+            disease: None if points is None else points[disease]["high_sensitivity"]["threshold"]
+            for disease in self.reader.diseases
+        }
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
@@ -126,21 +131,24 @@ class Predictor:
             if reading.confidences is not None
             else [0.0] * len(studies)
         )
-        annotation = self.facts["target"] == "annotation"
-        return [
-            Prediction(
-                annotation=draft,
-                sentences=annotation_sentences(draft) if annotation else draft,
-                confidence=confidence,
-                probabilities=dict(zip(self.reader.diseases, row, strict=True)),
-                doubts=_doubts(distance),
-                findings=self._called(row),
-                operating_point=self.operating_point,
-            )
-            for draft, confidence, row, distance in zip(
-                drafts, confidences, reading.diseases.tolist(), distances, strict=True
-            )
-        ]
+        found = zip(drafts, confidences, reading.diseases.tolist(), distances, strict=True)
+        return [self._prediction(*each) for each in found]
+
+    def _prediction(
+        self, draft: str, confidence: float, row: Sequence[float], distance: float
+    ) -> Prediction:
+        target, called = self.facts["target"], self._called(row)
+        probabilities = dict(zip(self.reader.diseases, row, strict=True))
+        return Prediction(
+            annotation=draft,
+            sentences=annotation_sentences(draft) if target == "annotation" else draft,
+            confidence=confidence,
+            probabilities=probabilities,
+            doubts=_doubts(distance),
+            findings=called,
+            operating_point=self.operating_point,
+            contradictions=contradictions(draft, target, probabilities, called, self._sensitive),
+        )
 
     def _distances(self, images: Tensor, views: Tensor) -> list[float]:
         """Of each study's oddest image, in units of the accepted distance."""

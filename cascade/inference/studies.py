@@ -191,6 +191,8 @@ class RowMaker:
             return self._row(kind, "failed", {**values, "reason": prediction or "not read"})
         heard = said(prediction, doubts)
         status = "doubtful" if heard["doubts"] else "draft"
+        if kind == "studies" and status == "draft":
+            heard["contradictions"] = list(prediction.contradictions)
         return self._row(kind, status, {**values, **heard})
 
     def study(self, study: ReadStudy, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

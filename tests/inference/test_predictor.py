@@ -184,6 +184,18 @@ def test_findings_are_called_at_the_operating_point(dataset, tmp_path):
         Predictor(model, "cpu", "youden")
 
 
+def test_a_draft_is_compared_with_the_probabilities(dataset, tmp_path):
+    image = [blobs(1)[0].astype(np.float32) / 255]
+    chosen = points((0.0, 1.0, None), (None, 0.0, None))
+    (prediction,) = Predictor(bundle(tmp_path / "model", dataset, points=chosen), "cpu").predict(
+        image
+    )
+    assert prediction.findings == ("normal",)
+    assert prediction.contradictions == ("normal: called present, the draft names findings",)
+    (bare,) = Predictor(bundle(tmp_path / "bare", dataset), "cpu").predict(image)
+    assert bare.contradictions == ()
+
+
 def test_views_of_a_study_are_read_together(collection, dataset, tmp_path):
     predictor = Predictor(bundle(tmp_path / "model", dataset), device="cpu")
     files = [read_radiograph(tmp_path / f"{row}.png").pixels for row in (3, 0, 7)]

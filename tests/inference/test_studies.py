@@ -14,6 +14,8 @@ class Fused:
 
     model_id, version = "fused", "1"
 
+    contradictions = ()
+
     def __init__(self, views=1, doubt_above=2.0, confidence=0.75, abstain_below=None):
         self.views, self.doubt_above, self.confidence = views, doubt_above, confidence
         self.abstain_below = abstain_below
@@ -30,7 +32,14 @@ class Fused:
 
     def _one(self, mean):
         doubts = ("too bright",) if mean > self.doubt_above else ()
-        return Prediction("opacity", "Seen.", self.confidence, {"opacity": mean}, doubts)
+        return Prediction(
+            "opacity",
+            "Seen.",
+            self.confidence,
+            {"opacity": mean},
+            doubts,
+            contradictions=self.contradictions,
+        )
 
 
 def run(tmp_path, predictor, **options):
@@ -75,6 +84,19 @@ def test_a_lateral_view_is_for_models_that_learned_from_several(tmp_path, dicom)
     assert several.studies == [[0.75, 0.25]]  # the frontal view first
     assert row["read"] == ["b.dcm", "a.dcm"]
     assert row["views"] == ["lateral", "frontal"]
+
+
+def test_the_row_of_the_study_has_the_contradictions_of_its_draft(tmp_path, dicom):
+    dicom("in/a.dcm")
+    predictor = Fused()
+    predictor.contradictions = ("opacity: odd",)
+    (row,) = run(tmp_path, predictor)
+    assert row["contradictions"] == ["opacity: odd"]
+    assert "contradictions" not in read_table(tmp_path / "out", "images")[0]
+    predictor.doubt_above = 0.0  # a doubtful study has no draft to contradict
+    annotate_archive(tmp_path / "in", predictor, tmp_path / "again")
+    (row,) = read_table(tmp_path / "again", "studies")
+    assert (row["status"], row["contradictions"]) == ("doubtful", [])
 
 
 @pytest.mark.parametrize(("views", "most"), [(1, 4), (2, 2), (3, 3)])
