@@ -221,7 +221,7 @@ def read_test(work: Path, seed: int, rounds: int) -> None:
         out = predictions_of(work, seed, name)
         if not (out / "probabilities.parquet").is_file():
             reader, _ = read_bundle(bundle)
-            _, probabilities, drafts = read_records(reader, dataset, 64, "cpu", name)
+            _, probabilities, drafts, _ = read_records(reader, dataset, 64, "cpu", name)
             write_predictions(out, dataset.records, drafts, probabilities)
 
 

@@ -164,7 +164,7 @@ def drafts_of(bundle: Path, dataset: StudyDataset, no_repeat: int = 0) -> list[s
     if not kept.is_file():
         reader, _ = read_bundle(bundle)
         reader.no_repeat = no_repeat
-        _, _, drafts = read_records(reader, dataset, 64, "cpu", bundle.parent.name)
+        _, _, drafts, _ = read_records(reader, dataset, 64, "cpu", bundle.parent.name)
         kept.write_text(json.dumps(drafts))
     return list(json.loads(kept.read_text()))
 
@@ -336,7 +336,7 @@ def openi(data: Path, work: Path) -> list[str]:
                 settings,
             )
             after = os.times()
-            _, _, drafts = read_records(reader, dataset, 64, "cpu", title)
+            _, _, drafts, _ = read_records(reader, dataset, 64, "cpu", title)
             kept.write_text(json.dumps([drafts, after.user - before.user]))
         systems[f"lstm, condition={title}"], spent[title] = json.loads(kept.read_text())
     trivial = {

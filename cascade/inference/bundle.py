@@ -83,6 +83,7 @@ def write_bundle(
         **{key: getattr(reader, key) for key in SAMPLING},
         "calibration": reader.calibration.to_json(),
         "operating_points": reader.operating_points,
+        "abstention": reader.abstention,
         "suitability_components": (
             len(reader.suitability.components) if reader.suitability is not None else None
         ),
@@ -217,6 +218,7 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
                 config.get("calibration"), config["exclusive"], len(labels)
             ),
             operating_points=_checked(config.get("operating_points"), labels),
+            abstention=_checked_abstention(config.get("abstention")),
         )
         reader.load_state_dict(_read_tensors(directory / "model.safetensors"))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -242,6 +244,20 @@ def _checked(points: Any, labels: list[Label]) -> dict[str, dict[str, Any]] | No
             if threshold is not None and not 0 <= float(threshold) <= 1:
                 raise ValueError(f"the threshold {threshold} of {disease} is no probability")
     return dict(points)
+
+
+def _checked_abstention(found: Any) -> dict[str, Any] | None:
+    """The abstention of a config.
+
+    Raises:
+        KeyError, TypeError, ValueError: it has no threshold, or one that is no probability.
+    """
+    if found is None:
+        return None
+    threshold = found["threshold"]
+    if threshold is not None and not 0 <= float(threshold) <= 1:
+        raise ValueError(f"the confidence {threshold} is not in [0, 1]")
+    return dict(found)
 
 
 def _read_tensors(path: Path) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""What a model card says of a model's probabilities: calibration and operating points."""
+"""What a model card says of a model's reliability: calibration, operating points, abstention."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from cascade.metrics.operating import OPERATING_NAMES, OPERATING_POINTS
 from cascade.models.calibration import Calibration
@@ -12,6 +14,8 @@ def reliance_card(reader: Reader) -> str:
     parts = [_calibration(reader.calibration)]
     if reader.operating_points is not None:
         parts.append(_points(reader))
+    if reader.abstention is not None:
+        parts.append(_abstention(reader.abstention))
     return "\n".join(parts)
 
 
@@ -66,3 +70,27 @@ def _points(reader: Reader) -> str:
             f"| {disease} | {own['positives']} | {own['negatives']} | {' | '.join(cells)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _abstention(found: dict[str, Any]) -> str:
+    """Of which drafts the model abstains, and what that did on validation."""
+    if found["threshold"] is None:
+        return f"Abstention: no draft is withheld; {found['reason']}.\n"
+    withheld = found["withheld"]
+    return "\n".join(
+        [
+            f"Abstention: a draft whose confidence is below {found['threshold']:.6f} is withheld "
+            "and needs a reader. The",
+            f"threshold keeps {found['coverage']:.3f} ({found['wanted']} wanted) of the "
+            f"{found['studies']} validation drafts. Quality is the F1 of what a",
+            "draft names; the area is under the risk-coverage curve, the lower the better.",
+            "",
+            "| quality of all | of those kept | of those withheld | area | of a random order "
+            "| of the best |",
+            "| --- | --- | --- | --- | --- | --- |",
+            f"| {found['quality']:.4f} | {found['kept']:.4f} | "
+            f"{'none' if withheld is None else f'{withheld:.4f}'} | {found['area']:.4f} | "
+            f"{found['random']:.4f} | {found['best']:.4f} |",
+            "",
+        ]
+    )

@@ -31,6 +31,7 @@ class Predictor:
         views: how many pictures of a study it was trained on.
         labels: the names of its probabilities, in order.
         operating_point: at which findings are called present; None of a bundle without.
+        abstain_below: a draft of less confidence needs a reader; None: the bundle has no threshold.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class Predictor:
             disease: None if points is None else points[disease]["high_sensitivity"]["threshold"]
             for disease in self.reader.diseases
         }
+        abstention = self.reader.abstention or {"threshold": None}
+        self.abstain_below: float | None = abstention["threshold"]
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:

@@ -65,6 +65,8 @@ class Reader(nn.Module):
         calibration: of the label probabilities; None leaves them as they come.
         operating_points: of the diseases, as ``cascade.training.calibrate`` writes them; None where
             none were chosen.
+        abstention: when a draft is withheld, as ``cascade.training.abstain`` writes it; None of a
+            reader that was not asked.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Reader(nn.Module):
         condition: Condition | None = None,
         calibration: Calibration | None = None,
         operating_points: dict[str, dict[str, Any]] | None = None,
+        abstention: dict[str, Any] | None = None,
     ) -> None:
         """Join the parts; nothing is copied.
 
@@ -105,7 +108,7 @@ class Reader(nn.Module):
         self.width, self.length_penalty, self.no_repeat = width, length_penalty, no_repeat
         self.decoding, self.temperature, self.top_p, self.seed = decoding, temperature, top_p, seed
         self.calibration = calibration or Calibration(exclusive)
-        self.operating_points = operating_points
+        self.operating_points, self.abstention = operating_points, abstention
         self.diseases = list(dict.fromkeys(label.disease for label in labels))
         self.owners = disease_owners(labels)
 

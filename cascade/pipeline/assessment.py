@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from cascade.data.cache import ImageCache
 from cascade.data.datasets import StudyDataset, StudyRecords
 from cascade.data.transforms import to_unit
 from cascade.errors import InputError
+from cascade.evaluation.abstention import abstention_row, abstention_words
 from cascade.evaluation.scoring import Evaluation, evaluate
 from cascade.evaluation.systems import Rows, SaliencyOf, System, Training
 from cascade.evaluation.tables import write_evaluation
@@ -35,6 +37,22 @@ log = logging.getLogger(__name__)
 PIXEL_SIDE = 32
 
 
+class Read(NamedTuple):
+    """What a reader says of a dataset's studies, in order.
+
+    Attributes:
+        features: ``(N, D)``.
+        probabilities: column ``study_id``, and one a disease.
+        drafts: N texts; None where none were asked for, or nobody writes.
+        confidences: of the drafts, N values; None likewise.
+    """
+
+    features: np.ndarray
+    probabilities: pd.DataFrame
+    drafts: list[str] | None
+    confidences: list[float] | None
+
+
 def read_records(
     reader: Reader,
     dataset: StudyDataset,
@@ -43,13 +61,15 @@ def read_records(
     description: str,
     *,
     write: bool = True,
-) -> tuple[np.ndarray, pd.DataFrame, list[str] | None]:
-    """Features ``(N, D)``, disease probabilities ``(N, C)`` and drafts of a dataset's studies.
+) -> Read:
+    """Features, disease probabilities and drafts of a dataset's studies.
 
     Without ``write`` there are no drafts, which are most of the work.
     """
     reader = reader.eval().to(device)
-    features, diseases, drafts = [], [], []
+    features, diseases = [], []
+    drafts: list[str] = []
+    confidences: list[float] = []
     with progress_bar(description) as update:
         done = 0
         for batch in dataset.batches(batch_size):
@@ -58,14 +78,15 @@ def read_records(
             reading = reader.read(images, batch.views.to(device), write, asked)
             features.append(reading.features.cpu().numpy())
             diseases.append(reading.diseases.cpu().numpy())
-            if reading.drafts is not None:
+            if reading.drafts is not None and reading.confidences is not None:
                 drafts += reading.drafts
+                confidences += reading.confidences.tolist()
             done += len(batch.study_ids)
             update(done, len(dataset))
     reader.cpu()
     table = pd.DataFrame(np.concatenate(diseases), columns=reader.diseases)
     table.insert(0, "study_id", dataset.records.study_ids)
-    return np.concatenate(features), table, drafts or None
+    return Read(np.concatenate(features), table, drafts or None, confidences or None)
 
 
 def small_pictures(records: StudyRecords, cache: ImageCache) -> np.ndarray:
@@ -116,6 +137,7 @@ def assess(
     }
     scored = rows_of[split]
     systems = []
+    selections: list[dict[str, Any]] = []
     features: dict[str, np.ndarray] = {}
     for name, path in bundles.items():
         reader, facts = read_bundle(path)
@@ -132,11 +154,12 @@ def assess(
         if set(reader.diseases) != set(table.diseases):
             raise InputError(f"{path} was trained on other labels than this label table's")
         began = time.perf_counter()
-        found, probabilities, drafts = read_records(reader, datasets[split], batch, device, name)
+        read = read_records(reader, datasets[split], batch, device, name)
+        found, probabilities, drafts, confidences = read
         speed = {"studies": len(scored), "seconds": time.perf_counter() - began, "device": device}
         val_found, val_probabilities = found, probabilities
         if split != "val":  # what thresholds are chosen on
-            val_found, val_probabilities, _ = read_records(
+            val_found, val_probabilities, *_ = read_records(
                 reader, datasets["val"], batch, device, f"{name}, validation studies", write=False
             )
         systems.append(
@@ -149,8 +172,11 @@ def assess(
         )
         told = predictions_of(out, name)
         write_predictions(told, scored, drafts, probabilities)
-        if drafts is not None:
+        if drafts is not None and confidences is not None:
             write_json(told / SPEED_FILE, speed)
+            selections.append(
+                abstention_row(name, reader, drafts, scored.texts, confidences, facts["target"])
+            )
         if path == list(bundles.values())[-1]:
             features[split], features["val"] = found, val_found
             features["train"] = read_records(
@@ -205,8 +231,12 @@ def assess(
             "training studies": len(rows_of["train"]),
             "validation studies": len(rows_of["val"]),
             "commit": current_commit(),
+            **({"abstention": abstention_words(selections[-1])} if selections else {}),
         },
     )
+    if selections:
+        with atomic_path(out / "abstention.csv") as partial:
+            pd.DataFrame(selections).to_csv(partial, index=False, float_format="%.6g")
     write_evaluation(evaluation, out, show_ids=bool(options["show_ids"]))
     return evaluation
 

@@ -22,6 +22,7 @@ from cascade.models.decoders import Decoder, create_decoder
 from cascade.models.heads import StudyClassifier
 from cascade.models.reader import DECODINGS, Reader
 from cascade.text.vocabulary import Vocabulary
+from cascade.training.abstain import choose_abstention, wanted_coverage, write_drafts
 from cascade.training.features import Progress, extract_features
 from cascade.training.fit_classifier import balance_weights
 from cascade.training.report_generator import (
@@ -68,7 +69,8 @@ def fit_generator(
         progress: of the feature extraction.
 
     Returns:
-        The reader, whole now, of the best epoch, and that epoch's ``val/bleu``.
+        The reader, whole now, of the best epoch, with its abstention where one is asked for, and
+        that epoch's ``val/bleu``.
 
     Raises:
         InputError: no study has a text, or the settings of its words do not fit together.
@@ -82,6 +84,15 @@ def fit_generator(
     for part in (reader.decoder, reader.condition):
         if part is not None:
             part.cpu().eval()
+    options = settings["generator"]
+    coverage = wanted_coverage(options)
+    if coverage is not None:
+        assert isinstance(task.data, FeatureDataModule)
+        found, size = task.data.val, int(options["batch_size"])
+        drafts, confidences = write_drafts(reader, found, size, device_of(settings))
+        reader.abstention = choose_abstention(
+            drafts, found.texts, confidences, options["target"], coverage
+        )
     return reader, score
 
 
@@ -113,6 +124,7 @@ def generator_task(
         raise InputError(
             f"unknown generator.monitor={monitor}: expected one of {', '.join(MONITORS)}"
         )
+    wanted_coverage(options)
     train, val = _written(train, target, "train"), _written(val, target, "val")
     folder = settings["decoder"].get("folder")
     vocabulary = build_vocabulary(train.texts, options, folder)
