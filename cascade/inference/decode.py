@@ -117,10 +117,14 @@ def entry_keys(entry: Entry, opener: EntryReader, key: str) -> Keys | None:
     if entry.failure is not None:
         return None
     try:
-        source = opener.open(entry)
-        if is_picture(_head(source)):
-            return Keys()
-        found = read_keys(source)
+        found = entry.facts
+        if found is None:
+            source = opener.head(entry)
+            if is_picture(_head(source)):
+                return Keys()
+            found = read_keys(source)
+            if found is None and not isinstance(source, Path):
+                found = read_keys(opener.open(entry))  # a header longer than its beginning
     except KeyboardInterrupt:
         raise
     except BaseException:  # whatever is wrong with it shows when it is decoded

@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 from cascade.errors import InputError
-from cascade.inference import sources
+from cascade.inference.sources import archives, entry as limits
 from cascade.inference.sources import EntryReader, UnsafeEntryError, find_entries
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(200)
@@ -47,12 +47,12 @@ def test_a_tree_gives_images_by_name_and_by_content(tmp_path):
     ],
 )
 def test_headers_of_images(head):
-    assert sources.looks_like_image(head)
+    assert limits.looks_like_image(head)
 
 
 @pytest.mark.parametrize("head", [b"", b"\x08\x00", b"\x08\x00\x05\x00\xff\xff\xff\x7f", b"PK\3\4"])
 def test_headers_of_other_files(head):
-    assert not sources.looks_like_image(head)
+    assert not limits.looks_like_image(head)
 
 
 def test_the_output_folder_is_not_looked_into(tmp_path):
@@ -166,12 +166,12 @@ def test_a_zip_bomb_is_refused_unread(tmp_path):
 
 
 def test_too_large_and_encrypted_members_are_refused(monkeypatch):
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 1 << 20)
     info = zipfile.ZipInfo("x.dcm")
     info.file_size = info.compress_size = (1 << 20) + 1
-    assert sources.refuse_member(info) == "larger than 1 MiB"
+    assert archives.refuse_member(info) == "larger than 1 MiB"
     info.flag_bits = 1
-    assert sources.refuse_member(info) == "encrypted: unpack it with its password first"
+    assert archives.refuse_member(info) == "encrypted: unpack it with its password first"
 
 
 def test_a_size_that_lies_gives_no_more_than_it_declares(tmp_path):
@@ -208,7 +208,7 @@ def test_opening(tmp_path, monkeypatch):
     for path in ("y.png", "z.zip!z.dcm"):
         with pytest.raises(UnsafeEntryError, match="the file is empty"):
             reader.open(entries[path])
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 10)
     with pytest.raises(UnsafeEntryError, match="larger than"):
         reader.open(entries["x.png"])
     reader.close()
