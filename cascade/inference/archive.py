@@ -26,7 +26,7 @@ from cascade.inference.privacy import short_hash
 from cascade.inference.record import Claims, Documents, Quarantine, Recorder
 from cascade.inference.results import Writer
 from cascade.inference.shards import Shards
-from cascade.inference.sources import SUFFIXES, find_entries, printable
+from cascade.inference.sources import SUFFIXES, FileSource, Source
 from cascade.inference.studies import RowMaker
 from cascade.inference.summary import Summary, summarise
 from cascade.inference.writers import TABLES, create_writers
@@ -129,7 +129,7 @@ class Options:
 
 
 def annotate_archive(
-    source: Path,
+    source: Path | Source,
     predictor: PredictorProtocol,
     out: Path,
     options: Options | None = None,
@@ -147,7 +147,7 @@ def annotate_archive(
     summary. Called again on a finished ``out`` it does nothing and says so in the summary.
 
     Args:
-        source: a folder tree, a ``.zip`` or one image file.
+        source: a folder tree, an archive or one image file; or what ``open_source`` gives.
         predictor: annotates decoded images.
         out: a directory, new, or left by an interrupted run over the same source and model.
         options: how.
@@ -169,14 +169,15 @@ def annotate_archive(
     """
     options = dataclasses.replace(options or Options(), **changes)
     options.check()
-    source, out = Path(source), Path(out)
+    out = Path(out)
+    if isinstance(source, str | Path):
+        source = FileSource(Path(source), options.suffixes, out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: choose another out=")
-    if source.is_dir() and out.resolve() == source.resolve():
+    if isinstance(source, FileSource) and out.resolve() == source.path.resolve():
         raise InputError(f"{out} is the source itself: choose another out=")
-    resolved = source.resolve()
     work = _work(
-        f"{printable(resolved.name)} ({short_hash(printable(str(resolved)))})",
+        source.description,
         predictor.model_id,
         options,
         indications,
@@ -265,7 +266,7 @@ class _Run:
 
     def __init__(
         self,
-        source: Path,
+        source: Source,
         predictor: PredictorProtocol,
         out: Path,
         options: Options,
@@ -331,7 +332,7 @@ class _Run:
 
     def _list(self, index: Index, decoders: Decoders) -> None:
         options, ignored = self._options, [0]
-        entries = find_entries(self._source, options.suffixes, self._out, ignored)
+        entries = self._source.entries(ignored)
         list_into(
             index,
             entries,
@@ -345,10 +346,12 @@ class _Run:
             reasons = ", ".join(
                 f"{count} x {reason}" for reason, count in index.count("files", "filtered").items()
             )
-            raise NothingToDo(f"the filters leave out every image of {self._source}: {reasons}")
+            raise NothingToDo(
+                f"the filters leave out every image of {self._source.name}: {reasons}"
+            )
         if not kept:
             raise NothingToDo(
-                f"no image file in {self._source} ({ignored[0]} other file(s)): "
+                f"no image file in {self._source.name} ({ignored[0]} other file(s)): "
                 "expected DICOM, PNG, JPEG or TIFF"
             )
         index.end_listing(ignored[0])

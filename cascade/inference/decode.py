@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import warnings
 import zlib
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from cascade.data.cache import to_uint8
+from cascade.inference.dicomweb import NoAnswerError
 from cascade.inference.privacy import safe_reason, safe_text, short_hash
 from cascade.inference.sources import Entry, EntryReader, UnsafeEntryError, is_picture
 from cascade.inference.workers import Died, Outcome, TookTooLong, Workers
@@ -25,6 +27,16 @@ from cascade.io.image import read_radiograph
 from cascade.io.radiograph import Radiograph
 
 Read = Callable[[Path | BinaryIO], Radiograph]
+
+
+class Opens(Protocol):
+    """What gives the bytes of an entry, as ``EntryReader`` does."""
+
+    def open(self, entry: Entry) -> Path | BinaryIO:
+        """The whole file."""
+
+    def head(self, entry: Entry) -> Path | BinaryIO:
+        """Its beginning at least."""
 
 
 class HasEntry(Protocol):
@@ -82,7 +94,7 @@ def read_entry(source: Path | BinaryIO) -> Radiograph:
     return read_radiograph(source)
 
 
-def decode_entry(entry: Entry, opener: EntryReader, how: How) -> Decoded:
+def decode_entry(entry: Entry, opener: Opens, how: How) -> Decoded:
     """Read one entry; whatever goes wrong is a reason, not an exception."""
     names = (str(entry.file), entry.path)
     source: Path | BinaryIO | None = None
@@ -99,6 +111,8 @@ def decode_entry(entry: Entry, opener: EntryReader, how: How) -> Decoded:
                 image = dataclasses.replace(image, pixels=to_uint8(image.pixels, how.image_size))
         except UnsafeEntryError as error:
             image, reason = None, str(error)
+        except NoAnswerError:  # the server's fault, not the file's: the work stops here
+            raise
         except MemoryError:
             image, reason = None, "the decoder needed more memory than a file may take"
         except KeyboardInterrupt:
@@ -112,7 +126,7 @@ def decode_entry(entry: Entry, opener: EntryReader, how: How) -> Decoded:
     return Decoded(image, reason, tuple(notes), checksum, evidence)
 
 
-def entry_keys(entry: Entry, opener: EntryReader, key: str) -> Keys | None:
+def entry_keys(entry: Entry, opener: Opens, key: str) -> Keys | None:
     """An entry's keys, its identifiers hashed; none of a picture; None of what cannot be read."""
     if entry.failure is not None:
         return None
@@ -191,9 +205,21 @@ class Decoders:
             for item in items:
                 yield item, decode_entry(item.entry, self._opener, self._how)
             return
-        tasks = ((item, _decode, (item.entry,)) for item in items)
+        tasks = ((item, _decode, self._sent(item.entry)) for item in items)
         for item, outcome in self._workers.run(tasks, self._seconds, ahead, in_order):
             yield item, outcome.value if outcome.error is None else self._failed(outcome)
+
+    def _sent(self, entry: Entry) -> tuple[Entry, bytes | None]:
+        """What a worker is given: an entry, and its bytes where this process alone reads them."""
+        if not entry.in_parent or entry.failure is not None:
+            return entry, None
+        try:
+            return entry, _all_of(self._opener.open(entry))
+        except UnsafeEntryError as error:
+            return dataclasses.replace(entry, failure=str(error)), None
+        except Exception as error:  # a damaged archive
+            reason = safe_reason(error, (str(entry.file), entry.path))
+            return dataclasses.replace(entry, failure=reason), None
 
     def _failed(self, outcome: Outcome) -> Decoded:
         error = outcome.error
@@ -202,6 +228,8 @@ class Decoders:
         if isinstance(error, Died):
             return Decoded(None, "the decoder died on this file")
         assert error is not None
+        if isinstance(error, NoAnswerError):
+            raise error
         return Decoded(None, safe_reason(error))
 
     def keys(
@@ -216,15 +244,25 @@ class Decoders:
             for chunk in chunks:
                 yield chunk, [entry_keys(e, self._opener, self._how.key) for e in chunk]
             return
-        tasks = ((chunk, _keys, (chunk,)) for chunk in chunks)
+        tasks = ((chunk, _keys, (chunk, self._heads(chunk))) for chunk in chunks)
         ahead = 2 * self._workers.count
         for chunk, outcome in self._workers.run(tasks, self._seconds, ahead):
             if outcome.error is None:
                 yield chunk, outcome.value
                 continue
-            alone = ((entry, _keys, ([entry],)) for entry in chunk)
+            alone = ((entry, _keys, ([entry], self._heads([entry]))) for entry in chunk)
             found = self._workers.run(alone, self._seconds, ahead)
             yield chunk, [each.value[0] if each.error is None else None for _, each in found]
+
+    def _heads(self, chunk: Sequence[Entry]) -> list[bytes | None]:
+        """The beginnings of those files that this process alone reads."""
+        found: list[bytes | None] = []
+        for entry in chunk:
+            found.append(None)
+            if entry.in_parent and entry.failure is None and entry.facts is None:
+                with contextlib.suppress(Exception):  # it fails when it is read whole
+                    found[-1] = _all_of(self._opener.head(entry))
+        return found
 
     def close(self) -> None:
         """End the workers."""
@@ -250,12 +288,34 @@ def _begin(how: How) -> None:
     _worker = EntryReader(), how
 
 
-def _decode(entry: Entry) -> Decoded:
+def _decode(entry: Entry, content: bytes | None = None) -> Decoded:
     assert _worker is not None
-    return decode_entry(entry, *_worker)
+    reader, how = _worker
+    return decode_entry(entry, reader if content is None else _InMemory(content), how)
 
 
-def _keys(entries: Sequence[Entry]) -> list[Keys | None]:
+def _keys(entries: Sequence[Entry], heads: Sequence[bytes | None]) -> list[Keys | None]:
     assert _worker is not None
-    opener, how = _worker
-    return [entry_keys(entry, opener, how.key) for entry in entries]
+    reader, how = _worker
+    return [
+        entry_keys(entry, reader if head is None else _InMemory(head), how.key)
+        for entry, head in zip(entries, heads, strict=True)
+    ]
+
+
+class _InMemory:
+    """Opens the one entry whose bytes another process has read."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def open(self, entry: Entry) -> Path | BinaryIO:
+        if entry.failure is not None:
+            raise UnsafeEntryError(entry.failure)
+        return io.BytesIO(self._content)
+
+    head = open
+
+
+def _all_of(source: Path | BinaryIO) -> bytes:
+    return source.read_bytes() if isinstance(source, Path) else source.read()

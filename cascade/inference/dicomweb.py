@@ -7,6 +7,7 @@ command line, where every user of the machine and every log of commands would se
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import time
@@ -27,10 +28,16 @@ TOKEN, USER, PASSWORD = (
 ATTEMPTS = 5
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
-_SECONDS = (10.0, 300.0)  # to connect, and to wait for the next bytes
+SECONDS = (10.0, 300.0)  # to connect, and to wait for the next bytes
+MAX_ANSWER_BYTES = (1 << 30) + (1 << 20)
+"""A longer answer is refused: no file that is read is so large, nor any list."""
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 T = TypeVar("T")
+
+
+class TooLongAnAnswerError(Exception):
+    """The server gave more than ``MAX_ANSWER_BYTES``."""
 
 
 class NoAnswerError(CascadeError):
@@ -80,22 +87,79 @@ def connect(url: str, environ: Mapping[str, str] = os.environ) -> Any:
         environ: where the credentials may stand.
 
     Raises:
-        InputError: dicomweb-client is not installed, or a user is named without a password.
+        InputError: dicomweb-client is not installed, a user is named without a password, or a
+            secret would travel unencrypted.
+    """
+    session = open_session(url, environ)
+    from dicomweb_client.web import DICOMwebClient
+
+    # its log lines name studies
+    logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)
+    client = DICOMwebClient(url, session=session, timeout=SECONDS)
+    client.set_http_retry_params(retry=False)
+    return client
+
+
+def open_session(url: str, environ: Mapping[str, str] = os.environ) -> requests.Session:
+    """A session that speaks to this server alone, signs what it asks, and takes no endless answer.
+
+    Where the server sends us to another host nothing is asked there, signed or not.
+
+    Args:
+        url: of the server, or below it.
+        environ: where the credentials may stand.
+
+    Raises:
+        InputError: as ``connect``.
     """
     try:
+        import dicomweb_client  # noqa: F401 - one extra brings both
         import requests
-        from dicomweb_client.web import DICOMwebClient
+        from requests.adapters import HTTPAdapter
     except ImportError as error:
         raise InputError(
             "DICOMweb needs dicomweb-client: pip install 'cascade-cxr[pacs]'"
         ) from error
-    # its log lines name studies
-    logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)
+
+    class Measured(HTTPAdapter):
+        """Reads an answer as far as it may go, whatever length it declares."""
+
+        def send(self, request: Any, stream: bool = False, *args: Any, **kwargs: Any) -> Any:
+            response = super().send(request, True, *args, **kwargs)
+            if stream:
+                return response
+            parts, size = [], 0
+            for part in response.iter_content(1 << 16):
+                parts.append(part)
+                size += len(part)
+                if size > MAX_ANSWER_BYTES:
+                    response.close()
+                    raise TooLongAnAnswerError
+            response._content = b"".join(parts)
+            return response
+
+    parts = urlsplit(url)
     session = requests.Session()
     session.auth = _credentials(environ)
-    client = DICOMwebClient(url, session=session, timeout=_SECONDS)
-    client.set_http_retry_params(retry=False)
-    return client
+    if parts.scheme == "http" and _has_credentials(environ) and not _is_loopback(parts.hostname):
+        raise InputError(
+            "the credentials would travel unencrypted: take https://, or a tunnel that ends on "
+            "this machine (ssh -L)"
+        )
+    session.adapters.clear()
+    session.mount(f"{parts.scheme}://{parts.netloc}/", Measured())
+    return session
+
+
+def _has_credentials(environ: Mapping[str, str]) -> bool:
+    return bool(environ.get(TOKEN) or environ.get(USER))
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _credentials(environ: Mapping[str, str]) -> Callable[[Any], Any]:
@@ -133,7 +197,7 @@ def patiently(
 
     Raises:
         NoAnswerError: it did not answer at the last attempt.
-        InputError: it does not let us in.
+        InputError: it does not let us in, or sends us to another server.
         requests.HTTPError: it refused what was asked.
     """
     import requests
@@ -151,7 +215,16 @@ def patiently(
             if status not in _BUSY:
                 raise
             why, asked = f"HTTP {status}", _retry_after(error.response)
-        except (requests.ConnectionError, requests.Timeout) as error:
+        except requests.exceptions.InvalidSchema:
+            raise InputError(
+                "the DICOMweb server sends us to another one, where nothing is asked: give the "
+                "address of that one"
+            ) from None
+        except (
+            requests.ConnectionError,
+            requests.Timeout,
+            requests.exceptions.ChunkedEncodingError,
+        ) as error:
             # its message holds the address that was asked for, and with it UIDs
             why, asked = type(error).__name__, None
         if attempt < attempts:

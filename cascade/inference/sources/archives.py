@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cascade.inference.sources import entry as limits
 from cascade.inference.sources.entry import (
@@ -146,8 +146,9 @@ def find_in_tar(
     seen: dict[str, int] = {}
     with open_tar(file) as stream:
         packed = isinstance(stream, SeekableGzip)
+        measured: Any = _Measured(stream)
         try:
-            with tarfile.open(fileobj=_Measured(stream), mode="r:") as tar:
+            with tarfile.open(fileobj=measured, mode="r:") as tar:
                 for info in _members(tar):
                     name = printable(info.name.replace("\\", "/"))
                     entry = Entry(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from cascade.inference.sources import entry as limits
 from cascade.inference.sources.archives import open_tar, refuse_member
 from cascade.inference.sources.entry import Entry, UnsafeEntryError, too_large
+
+if TYPE_CHECKING:
+    from cascade.inference.sources.dicomweb import Fetcher
 
 BEGINNING = 1 << 18
 """As much of a member as ``head`` gives: the header's first groups, with room for private ones."""
@@ -23,6 +26,7 @@ class EntryReader:
         self._file: Path | None = None
         self._zip: zipfile.ZipFile | None = None
         self._tar: BinaryIO | None = None
+        self._fetcher: Fetcher | None = None
 
     def open(self, entry: Entry) -> Path | BinaryIO:
         """What the image reader gets: the path of a file, or a member in memory.
@@ -31,6 +35,7 @@ class EntryReader:
             UnsafeEntryError: refused, too large or empty.
             OSError: the file cannot be opened.
             zipfile.BadZipFile, zlib.error, EOFError: the archive or the member is damaged.
+            CascadeError: the server that holds it does not answer.
         """
         return self._open(entry, limits.MAX_FILE_BYTES)
 
@@ -45,6 +50,8 @@ class EntryReader:
     def _open(self, entry: Entry, most: int) -> Path | BinaryIO:
         if entry.failure is not None:
             raise UnsafeEntryError(entry.failure)
+        if entry.url is not None:
+            return self._fetch(entry.url)
         if entry.file is None:
             raise UnsafeEntryError("it lies nowhere")
         if entry.member is None:
@@ -61,6 +68,16 @@ class EntryReader:
             data = self._zip_member(entry.file, entry.member, most)
         else:
             data = self._tar_member(entry.file, entry.member, entry.size, most)
+        if not data:
+            raise UnsafeEntryError("the file is empty")
+        return io.BytesIO(data)
+
+    def _fetch(self, url: str) -> BinaryIO:
+        from cascade.inference.sources.dicomweb import Fetcher
+
+        if self._fetcher is None:
+            self._fetcher = Fetcher()
+        data = self._fetcher.fetch(url)
         if not data:
             raise UnsafeEntryError("the file is empty")
         return io.BytesIO(data)
@@ -89,8 +106,8 @@ class EntryReader:
         return data
 
     def close(self) -> None:
-        """Close the archive that is open, if one is."""
-        for each in (self._zip, self._tar):
+        """Close what is open."""
+        for each in (self._zip, self._tar, self._fetcher):
             if each is not None:
                 each.close()
-        self._zip = self._tar = self._file = None
+        self._zip = self._tar = self._fetcher = self._file = None
