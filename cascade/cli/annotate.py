@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 HELP = """\
 cascade annotate source=PATH model=DIR out=DIR
 
-Drafts an annotation for every study in a folder tree, a .zip or one file: studies/part-*.jsonl and
-.parquet, a row a study, and images/part-*, a row a file. A file that cannot be read is a row with
-its reason; a picture unlike the training radiographs is marked doubtful and its draft withheld.
-Killed, the same command goes on; no file is annotated twice.
+Drafts an annotation for every study of an archive: studies/part-*.jsonl and .parquet, a row a
+study, and images/part-*, a row a file. A file that cannot be read is a row with its reason; a
+picture unlike the training radiographs is marked doubtful and its draft withheld. Killed, the same
+command goes on; no file is annotated twice.
 
+  source=        a folder tree, a .zip, .tar, .tar.gz or .tgz (never unpacked), one file,
+                 a DICOMDIR, a .csv with a column path, - for paths from standard input, or
+                 https://host/dicom-web (docs/archives.md: credentials, +query.StudyDate=2024...)
   limit=N        the first N files only
   since=DATE until=DATE modality=[CR,DX] body_part=[CHEST]
                  leave out files whose header says otherwise, or nothing
@@ -44,6 +47,9 @@ Killed, the same command goes on; no file is annotated twice.
 Examples:
   cascade annotate source=archive/ model=runs/nih/model out=annotations
   cascade annotate source=archive/ model=runs/nih/model out=trial limit=50
+  find . -name '*.dcm' -print0 | cascade annotate source=- model=runs/nih/model out=annotations
+  cascade annotate source=https://pacs.example/dicom-web +query.StudyDate=20240101-20240131 \\
+      model=runs/nih/model out=annotations formats=[jsonl,text] identifiers=drop
 
 Exit status 1 if any file failed. docs/archives.md is the guide.
 """
@@ -54,11 +60,13 @@ def run(config: DictConfig) -> None:
     from cascade.cli.support import existing, output_directory, plain
 
     settings = plain(config)
-    source, model = existing(settings, "source"), existing(settings, "model")
+    model = existing(settings, "model")
+    check_source(settings)
     from cascade.errors import CascadeError, InputError
     from cascade.inference.archive import annotate_archive
     from cascade.inference.engines.devices import load_predictor
     from cascade.inference.indications import read_indications
+    from cascade.inference.sources import open_source
     from cascade.pipeline.progress import archive_bar, say
 
     asked = None
@@ -72,6 +80,7 @@ def run(config: DictConfig) -> None:
         from cascade.inference.push import check_push
 
         check_push(push_to, options.formats, options.identifiers)
+    source = open_source(settings["source"], exclude=out, query=settings["query"], key=options.key)
     predictor = load_predictor(model, settings["device"], point)
     if asked is not None and predictor.reader.condition is None:
         raise InputError(
@@ -98,6 +107,21 @@ def run(config: DictConfig) -> None:
         send(out, push_to)
     if summary.failed:
         raise CascadeError(f"{summary.failures} file(s) failed: the rows of {out} give the reasons")
+
+
+def check_source(settings: dict[str, Any]) -> None:
+    """Look whether a source that lies on disk is there.
+
+    Raises:
+        InputError: it is not, or none is named.
+    """
+    from cascade.cli.support import existing
+
+    source = settings.get("source")
+    if not (isinstance(source, str) and (source == "-" or "://" in source)):
+        existing(settings, "source")
+    elif settings["identifiers"] == "drop":
+        settings["file_paths"] = "hash"  # a server's paths are hashes of its UIDs, by another key
 
 
 def send(out: Path, url: str) -> None:

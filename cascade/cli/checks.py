@@ -179,7 +179,14 @@ RULES: dict[str, Rule] = {
 FREE = ("trainer", "callbacks", "logger")
 """Lightning's own words: passed on as they are, and Lightning checks them."""
 
-OPEN = ("encoder", "decoder", "classifier.optimizer", "generator.optimizer", "data.columns")
+OPEN = (
+    "encoder",
+    "decoder",
+    "classifier.optimizer",
+    "generator.optimizer",
+    "data.columns",
+    "query",
+)
 """Where ``+key=value`` may add what the defaults do not have; who reads it checks it."""
 
 

@@ -5,8 +5,8 @@ import zipfile
 import pytest
 
 from cascade.errors import InputError
-from cascade.inference.sources import archives, entry as limits
-from cascade.inference.sources import EntryReader, UnsafeEntryError, find_entries
+from cascade.inference.sources import EntryReader, UnsafeEntryError, archives, find_entries
+from cascade.inference.sources import entry as limits
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(200)
 DICOM = bytes(128) + b"DICM" + bytes(100)

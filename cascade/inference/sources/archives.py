@@ -170,7 +170,7 @@ def find_in_tar(
                     else:
                         ignored[0] += 1
                 # tarfile takes damage between members for the end
-                _check_end(stream, tar.offset, packed)
+                _check_end(stream, tar.offset)
         except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:
             reason = str(error) if isinstance(error, TarDamageError) else "damaged or cut short"
             yield Entry(path, file, failure=f"{reason}: what stands behind is not listed")
@@ -222,13 +222,13 @@ def _tar_member_is_image(stream: BinaryIO, info: tarfile.TarInfo) -> bool:
     return looks_like_image(stream.read(min(info.size, HEAD_BYTES)))
 
 
-def _check_end(stream: BinaryIO, end: int, packed: bool) -> None:
-    """A whole tar ends in a block of zeros, within its file.
+def _check_end(stream: BinaryIO, end: int) -> None:
+    """After the last member of a whole tar a block of zeros begins.
 
     Raises:
         TarDamageError: this one does not.
     """
-    stream.seek(max(0, end - tarfile.BLOCKSIZE))
+    stream.seek(end)
     last = stream.read(tarfile.BLOCKSIZE)
     if len(last) < tarfile.BLOCKSIZE or any(last):
         raise TarDamageError("damaged or cut short")

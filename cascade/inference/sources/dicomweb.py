@@ -126,6 +126,8 @@ class DicomwebSource:
 
         try:
             found = patiently(call)
+        except CascadeError:
+            raise
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
             raise InputError(
