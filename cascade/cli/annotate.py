@@ -60,8 +60,8 @@ def run(config: DictConfig) -> None:
     from cascade.cli.support import existing, output_directory, plain
 
     settings = plain(config)
-    model = existing(settings, "model")
     check_source(settings)
+    model = existing(settings, "model")
     from cascade.errors import CascadeError, InputError
     from cascade.inference.archive import annotate_archive
     from cascade.inference.engines.devices import load_predictor
