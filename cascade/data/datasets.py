@@ -48,6 +48,7 @@ class StudyRecords:
         texts: N targets as written; empty where the study has none.
         image_rows: for each study the cache rows of its images, frontal views first.
         indications: N, as written; empty where the study has none.
+        laterals: cache rows of every picture of the split that is known to be lateral, read or not.
     """
 
     study_ids: list[str]
@@ -55,6 +56,7 @@ class StudyRecords:
     texts: list[str]
     image_rows: list[list[int]]
     indications: list[str] = dataclasses.field(default_factory=list)
+    laterals: list[int] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Without indications no study has one."""
@@ -72,6 +74,7 @@ class StudyRecords:
             [self.texts[i] for i in keep],
             [self.image_rows[i] for i in keep],
             [self.indications[i] for i in keep],
+            self.laterals,
         )
 
 
@@ -124,6 +127,8 @@ def study_records(
     """
     images = collection.images[collection.images["image_id"].isin(cache.rows)]
     order = images["view"].map(_VIEW_ORDER)
+    parts = dict(zip(collection.studies["study_id"], collection.studies["split"], strict=True))
+    laterals = images[(order == 2) & (images["study_id"].map(parts) == split)]["image_id"]
     if views == 1:
         images, order = images[order < 2], order[order < 2]
     images = images.assign(order=order).sort_values("order", kind="stable")
@@ -145,7 +150,9 @@ def study_records(
     ]
     if not chosen:
         raise InputError(f"no study of the {split} split has a readable image")
-    return StudyRecords(*map(list, zip(*chosen, strict=True)))
+    found = StudyRecords(*map(list, zip(*chosen, strict=True)))
+    found.laterals = [cache.rows[image_id] for image_id in laterals]
+    return found
 
 
 class StudyDataset(Dataset[Batch]):

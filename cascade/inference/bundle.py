@@ -29,6 +29,7 @@ from cascade.models.encoders import TRAINING_OPTIONS, create_encoder
 from cascade.models.heads import StudyClassifier
 from cascade.models.reader import Reader
 from cascade.models.suitability import Suitability
+from cascade.models.view_check import ViewCheck
 from cascade.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
@@ -87,6 +88,7 @@ def write_bundle(
         "suitability_components": (
             len(reader.suitability.components) if reader.suitability is not None else None
         ),
+        "view_check": _check_settings(reader.suitability),
         "facts": {**facts, "encoder weights": reader.classifier.encoder.origin},
     }
     with atomic_directory(directory) as partial:
@@ -115,6 +117,11 @@ def _decoder_settings(reader: Reader, decoder: Mapping[str, Any] | None) -> dict
         return None
     kept = {k: v for k, v in decoder.items() if k not in DECODER_TRAINING_OPTIONS}
     return {**kept, **reader.decoder.resolved()}
+
+
+def _check_settings(suitability: Suitability | None) -> dict[str, Any] | None:
+    check = suitability.check if suitability is not None else None
+    return check.to_json() if check is not None else None
 
 
 def model_card(reader: Reader, config: Mapping[str, Any], image_size: int) -> str:
@@ -200,13 +207,16 @@ def read_bundle(directory: str | Path) -> tuple[Reader, dict[str, Any]]:
             size = encoder.num_features + (0 if condition is None else condition.size)
             decoder = create_decoder(vocab_size=len(vocabulary), num_features=size, **chosen)
         components = config["suitability_components"]
+        check = config.get("view_check")  # bundles of before have none
         reader = Reader(
             StudyClassifier(encoder, len(labels), **config.get("classifier", {})),  # none before
             labels,
             config["exclusive"],
             decoder,
             vocabulary,
-            Suitability(components) if components is not None else None,
+            None
+            if components is None
+            else Suitability(components, ViewCheck.from_json(check) if check else None),
             config["first_word"],
             config["max_length"],
             config["width"],

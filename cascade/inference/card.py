@@ -1,4 +1,4 @@
-"""What a model card says of a model's reliability: calibration, operating points, abstention."""
+"""What a model card says of a model's reliability: calibration, abstention, doubts and the like."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from cascade.metrics.operating import OPERATING_NAMES, OPERATING_POINTS
 from cascade.models.calibration import Calibration
 from cascade.models.reader import Reader
+from cascade.models.suitability import Suitability
 
 
 def reliance_card(reader: Reader) -> str:
@@ -16,7 +17,32 @@ def reliance_card(reader: Reader) -> str:
         parts.append(_points(reader))
     if reader.abstention is not None:
         parts.append(_abstention(reader.abstention))
+    parts.append(_views(reader.suitability))
     return "\n".join(parts)
+
+
+def _views(suitability: Suitability | None) -> str:
+    """What becomes of pictures that lie wrong or show something else."""
+    if suitability is None:
+        return "Pictures: nothing tells those that are no chest radiographs.\n"
+    check = suitability.check
+    if check is None:
+        return "Pictures: those far from the training pictures are doubted, however they lie.\n"
+    counts = check.pictures
+    lateral = (
+        "a lateral view is read like a frontal one."
+        if "lateral" in check.accepted
+        else "a lateral view is doubted."
+        if "lateral" in check.classes
+        else "the training set has no lateral views to learn from: such a view is doubted only\n"
+        "where it is far from the training pictures, or looks turned or like no chest."
+    )
+    return (
+        "Pictures: those far from the training pictures are doubted, and those that look inverted, "
+        f"turned or\nunlike a chest, by a check fitted to {counts.get('frontal', 0)} frontal and "
+        f"{counts.get('lateral', 0)} lateral training pictures, without\n"
+        f"{counts.get('turned', 0)} that lie turned themselves; {lateral}\n"
+    )
 
 
 def _calibration(calibration: Calibration) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cascade.data.cache import to_uint8
 from cascade.data.transforms import to_unit
@@ -96,8 +95,8 @@ class Predictor:
 
         Returns:
             One prediction an image: the draft, its sentences, the probability of each disease, the
-            diseases called present, and a doubt where the picture is unlike the training
-            radiographs.
+            diseases called present, and doubts where the picture is unlike the training
+            radiographs, inverted, turned, another view or no chest at all.
         """
         return self.predict_studies([[image] for image in images], indications)
 
@@ -113,7 +112,7 @@ class Predictor:
             indications: one a study.
 
         Returns:
-            One prediction a study; the doubt is that of its oddest image.
+            One prediction a study; the doubts are those of its images.
         """
         if not studies:
             return []
@@ -129,18 +128,19 @@ class Predictor:
         views = torch.from_numpy(present).to(self.device)
         with torch.no_grad():
             reading = self.reader.read(tensor, views, indications=indications)
-            distances = self._distances(tensor, views)
+            odd = self.reader.suitability
+            doubts = [()] * len(studies) if odd is None else odd.doubts(tensor, views)
         drafts = reading.drafts or [""] * len(studies)
         confidences = (
             reading.confidences.tolist()
             if reading.confidences is not None
             else [0.0] * len(studies)
         )
-        found = zip(drafts, confidences, reading.diseases.tolist(), distances, strict=True)
+        found = zip(drafts, confidences, reading.diseases.tolist(), doubts, strict=True)
         return [self._prediction(*each) for each in found]
 
     def _prediction(
-        self, draft: str, confidence: float, row: Sequence[float], distance: float
+        self, draft: str, confidence: float, row: Sequence[float], doubts: tuple[str, ...]
     ) -> Prediction:
         target, called = self.facts["target"], self._called(row)
         probabilities = dict(zip(self.reader.diseases, row, strict=True))
@@ -149,19 +149,11 @@ class Predictor:
             sentences=annotation_sentences(draft) if target == "annotation" else draft,
             confidence=confidence,
             probabilities=probabilities,
-            doubts=_doubts(distance),
+            doubts=doubts,
             findings=called,
             operating_point=self.operating_point,
             contradictions=contradictions(draft, target, probabilities, called, self._sensitive),
         )
-
-    def _distances(self, images: Tensor, views: Tensor) -> list[float]:
-        """Of each study's oddest image, in units of the accepted distance."""
-        if self.reader.suitability is None:
-            return [0.0] * len(views)
-        each: Tensor = self.reader.suitability(images.flatten(0, 1))
-        far: list[float] = each.view(views.shape).masked_fill(~views, 0.0).amax(1).tolist()
-        return far
 
     def _called(self, row: Sequence[float]) -> tuple[str, ...] | None:
         """The diseases at their threshold or above; one without a threshold is never called."""
@@ -181,9 +173,3 @@ def _squared(image: np.ndarray, size: int) -> np.ndarray:
     if image.dtype == np.uint8 and image.shape == (size, size):
         return image
     return to_uint8(image, size)
-
-
-def _doubts(distance: float) -> tuple[str, ...]:
-    if distance <= 1.0:
-        return ()
-    return (f"unlike the training radiographs: {distance:.2f} times the accepted distance",)

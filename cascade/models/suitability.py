@@ -2,9 +2,9 @@
 
 Distance from the space that the training pictures span (eigenpictures, Turk and Pentland 1991):
 small pictures are standardised, projected on their leading principal components, and what the
-projection cannot explain is the distance. A test pattern, an inverted film or a lateral view among
-frontal ones is far; the label probabilities of such a picture mean nothing. Only means and
-components are kept, no picture.
+projection cannot explain is the distance. A test pattern is far; the label probabilities of such a
+picture mean nothing. How a picture lies and what it shows is another question, which a check that
+was trained for it answers (``view_check.py``). Only means and components are kept, no picture.
 """
 
 from __future__ import annotations
@@ -13,12 +13,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 
+from cascade.models.view_check import ViewCheck
+
 SIDE = 32
 COMPONENTS = 40
+UNLIKE = "unlike the training radiographs: {:.2f} times the accepted distance"
 
 
 class Suitability(nn.Module):
     """Distance of a picture from the training pictures, in units of the accepted limit.
+
+    Attributes:
+        check: of view and orientation, beside the distance; None of a bundle without.
 
     Shape:
         - images: ``(B, 1, H, W)`` in [0, 1]
@@ -29,9 +35,10 @@ class Suitability(nn.Module):
     components: Tensor
     limit: Tensor
 
-    def __init__(self, components: int = COMPONENTS) -> None:
+    def __init__(self, components: int = COMPONENTS, check: ViewCheck | None = None) -> None:
         """Room for ``components`` directions, to be filled by ``fit`` or a state dict."""
         super().__init__()
+        self.check = check
         self.register_buffer("mean", torch.zeros(SIDE * SIDE))
         self.register_buffer("components", torch.zeros(components, SIDE * SIDE))
         self.register_buffer("limit", torch.ones(()))
@@ -51,6 +58,25 @@ class Suitability(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Distance over limit."""
         return self._residual(images) / self.limit
+
+    def doubts(self, images: Tensor, views: Tensor) -> list[tuple[str, ...]]:
+        """What is said against some studies: of view and orientation, and of the oddest image.
+
+        Shape:
+            - images: ``(B, V, 1, H, W)`` in [0, 1]
+            - views: ``(B, V)`` bool, which of the places hold an image
+        """
+        flat = images[views]
+        seen = [None] * len(flat) if self.check is None else self.check(flat)
+        apart = self(flat).tolist()
+        found, start = [], 0
+        for count in views.sum(dim=1).tolist():
+            end = start + count
+            said = list(dict.fromkeys(phrase for phrase in seen[start:end] if phrase))
+            far = max(apart[start:end], default=0.0)
+            found.append(tuple(said + ([UNLIKE.format(far)] if far > 1.0 else [])))
+            start = end
+        return found
 
     @classmethod
     def fit(

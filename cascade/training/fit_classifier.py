@@ -8,23 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from cascade.data.cache import ImageCache
 from cascade.data.datamodule import Dropout, StudyDataModule, sampling_weights
 from cascade.data.datasets import StudyDataset, StudyRecords
-from cascade.data.transforms import Augment, crop_of, to_unit
+from cascade.data.transforms import Augment, crop_of
 from cascade.errors import InputError, as_input_errors
 from cascade.labels.table import NORMAL, LabelTable, disease_owners
 from cascade.models.encoders import TRAINING_OPTIONS, Encoder, create_encoder, load_weights
 from cascade.models.heads import HEAD_OPTIONS, StudyClassifier
 from cascade.models.losses import LabelLoss, class_weights
 from cascade.models.reader import Reader
-from cascade.models.suitability import Suitability
 from cascade.training.calibrate import calibrate, label_logits
 from cascade.training.callbacks import GradualUnfreezing
 from cascade.training.classifier import ClassifierModule
+from cascade.training.fit_view_check import fit_suitability
 from cascade.training.together import jointly
 from cascade.training.trainer import (
     Task,
@@ -119,7 +118,7 @@ def fit_classifier(
     assert isinstance(module, ClassifierModule)
     assert isinstance(data, StudyDataModule)
     network = module.network.eval()
-    suitability = Suitability.fit(_first_pictures(data.train), _first_pictures(data.val))
+    suitability = fit_suitability(data.train, data.val, seed=int(settings["seed"]))
     reader = Reader(network, table.labels, table.exclusive, suitability=suitability)
     options, select = settings["classifier"], data.val
     logits = label_logits(network, select, int(options["batch_size"]), device_of(settings))
@@ -252,8 +251,3 @@ def _require_positives(labels: Tensor, table: LabelTable) -> None:
                 f"no training study with an image carries the label {name!r}: mine the labels with "
                 "a higher labels.min_studies, or over the studies that have images"
             )
-
-
-def _first_pictures(dataset: StudyDataset, limit: int = 2000) -> Tensor:
-    rows = np.sort(dataset.rows[:limit, 0])
-    return to_unit(torch.from_numpy(np.asarray(dataset.cache.pixels[rows]))).unsqueeze(1)

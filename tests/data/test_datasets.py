@@ -34,6 +34,14 @@ def test_indications_are_as_written_or_empty(collection, cache):
     assert StudyRecords(["x"], ["p"], [""], [[0]]).indications == [""]
 
 
+def test_lateral_pictures_of_the_split_are_known_whether_read_or_not(collection, cache):
+    for views in (1, 2):
+        records = study_records(collection, cache, "train", views=views)
+        assert records.laterals == [cache.rows["a1"]]
+        assert records.select([1]).laterals == [cache.rows["a1"]]
+    assert study_records(collection, cache, "val", views=2).laterals == [cache.rows["c0"]]
+
+
 def test_two_views_put_the_frontal_first(collection, cache):
     records = study_records(collection, cache, "train", views=2)
     assert records.image_rows == [[cache.rows["a0"], cache.rows["a1"]], [cache.rows["b0"]]]

@@ -13,6 +13,7 @@ from cascade.models.encoders import create_encoder
 from cascade.models.heads import StudyClassifier
 from cascade.models.reader import Reader
 from cascade.models.suitability import Suitability
+from cascade.models.view_check import ViewCheck
 from cascade.text.preparation import Preparation
 from cascade.text.vocabulary import Vocabulary
 
@@ -38,6 +39,8 @@ def make(decoder=True):
     classifier = StudyClassifier(create_encoder(**ENCODER), 3)
     pictures = torch.rand(30, 1, 32, 32)
     suitability = Suitability.fit(pictures[:20], pictures[20:])
+    suitability.check = ViewCheck(["frontal", "inverted", "other"], ["frontal"], {"frontal": 20})
+    suitability.check.weight.normal_()
     if not decoder:
         return Reader(classifier, LABELS, True, suitability=suitability).eval()
     vocabulary = Vocabulary.build(["normal", "opacity/left", "opacity/right"], "annotation")
@@ -83,6 +86,8 @@ def test_a_bundle_reads_as_it_was_written(decoder, tmp_path):
         assert torch.equal(before.confidences, after.confidences)
         assert loaded.vocabulary.tokens == reader.vocabulary.tokens
     assert torch.equal(reader.suitability(IMAGES[:, 0]), loaded.suitability(IMAGES[:, 0]))
+    leads = [each.suitability.check.leads(IMAGES[:, 0]) for each in (reader, loaded)]
+    assert torch.equal(*leads)
     assert (loaded.labels, loaded.exclusive) == (LABELS, True)
     for name in ("first_word", "max_length", "width", "length_penalty"):
         assert getattr(loaded, name) == getattr(reader, name)
@@ -400,12 +405,37 @@ def test_damaged_weights_are_named(bundle):
         ({"decoder": {**DECODER, "name": "rnn"}}, "unknown decoder 'rnn'"),
         ({"first_word": "any"}, "unknown first_word 'any'"),
         ({"suitability_components": None}, "does not fit together"),
+        ({"view_check": {"classes": ["oblique"]}}, "does not fit together"),
     ],
 )
 def test_files_that_do_not_fit_together(changes, message, bundle):
     change(bundle, "config.json", **changes)
     with pytest.raises(InputError, match=message):
         read_bundle(bundle)
+
+
+def test_a_bundle_of_before_has_no_check_of_views(tmp_path):
+    reader = make()
+    reader.suitability.check = None
+    directory = tmp_path / "old"
+    write(reader, directory)
+    config = json.loads((directory / "config.json").read_text())
+    assert config.pop("view_check") is None
+    (directory / "config.json").write_text(json.dumps(config))
+    loaded, _ = read_bundle(directory)
+    assert loaded.suitability.check is None
+    assert "doubted, however they lie" in (directory / "README.md").read_text()
+
+
+def test_the_card_says_what_becomes_of_lateral_views(bundle, tmp_path):
+    card = (bundle / "README.md").read_text()
+    assert "by a check fitted to 20 frontal and 0 lateral training pictures" in card
+    assert "the training set has no lateral views to learn from" in card
+    for accepted, said in ((["frontal"], "is doubted."), (["frontal", "lateral"], "is read like")):
+        reader = make()
+        reader.suitability.check = ViewCheck(["frontal", "lateral", "other"], accepted)
+        write(reader, tmp_path / said)
+        assert f"a lateral view {said}" in (tmp_path / said / "README.md").read_text()
 
 
 POINT = {"threshold": 0.4, "sensitivity": 0.9, "specificity": 0.8, "f1": 0.7, "reason": ""}
