@@ -37,6 +37,8 @@ command goes on; no file is annotated twice.
                  high_sensitivity or high_specificity, by thresholds chosen on validation
   abstain_below=P  drafts of less confidence are withheld: auto (what the bundle says), none or P
   batch_size=N   images through the network at a time
+  engine=ray     decode and read on a Ray cluster that sees the source and the model under the same
+                 paths: ray_address=..., else RAY_ADDRESS, else one begun here, with workers=N
   device=auto    every CUDA device; or some: cuda:0+cuda:1
   workers=N      processes that decode ahead of it (0: in this process, without limits)
   file_seconds=S file_memory_mb=M
@@ -100,6 +102,7 @@ def run(config: DictConfig) -> None:
             indications=asked,
             operating_point=point,
             progress=update,
+            make_engine=chosen_engine(settings, model, point),
         )
     print(summary)
     print(f"annotations: {out / 'studies'} and {out / 'images'}")
@@ -122,6 +125,25 @@ def check_source(settings: dict[str, Any]) -> None:
         existing(settings, "source")
     elif settings["identifiers"] == "drop":
         settings["file_paths"] = "hash"  # a server's paths are hashes of its UIDs, by another key
+
+
+def chosen_engine(settings: dict[str, Any], model: Path, point: str) -> Any:
+    """Who reads the studies: this machine, or a cluster."""
+    from functools import partial
+
+    if settings["engine"] == "local":
+        from cascade.inference.engines.local import LocalEngine
+
+        return LocalEngine
+    from cascade.inference.engines.devices import load_predictor
+    from cascade.inference.engines.ray import RayEngine
+
+    return partial(
+        RayEngine,
+        load=partial(load_predictor, model.resolve(), settings["device"], point),
+        address=settings["ray_address"],
+        workers=settings["workers"],
+    )
 
 
 def send(out: Path, url: str) -> None:

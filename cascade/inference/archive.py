@@ -17,6 +17,7 @@ from typing import Any
 from cascade.errors import InputError
 from cascade.inference.decode import Decoders, How, Read, read_entry
 from cascade.inference.engines.local import LocalEngine
+from cascade.inference.engines.operators import Engine, EngineParts
 from cascade.inference.identifiers import Identifiers, output_key
 from cascade.inference.index import INDEX, Index, check_same_work, only_writer
 from cascade.inference.indications import indications_hash
@@ -138,6 +139,7 @@ def annotate_archive(
     indications: Mapping[str, str] | None = None,
     operating_point: str = DEFAULT_POINT,
     progress: Progress | None = None,
+    make_engine: Callable[[EngineParts], Engine] = LocalEngine,
     **changes: Any,
 ) -> Summary:
     """Annotate the images of ``source`` into ``out``, or go on with doing so.
@@ -156,6 +158,7 @@ def annotate_archive(
         indications: by path, for a predictor that reads them; a path that is not there has none.
         operating_point: the predictor's; a finished or begun ``out`` of another one is refused.
         progress: called as files are listed, and after each batch is on disk.
+        make_engine: who reads the studies; this machine by default.
         changes: fields of ``options`` by name.
 
     Returns:
@@ -194,8 +197,9 @@ def annotate_archive(
         _refuse_others(out)
         sweep(out)
         try:
-            run = _Run(source, predictor, out, options, work, read, indications, progress)
-            return run.go()
+            return _Run(
+                source, predictor, out, options, work, read, indications, progress, make_engine
+            ).go()
         except NothingToDo as error:
             (out / INDEX).unlink(missing_ok=True)
             if new:
@@ -274,10 +278,12 @@ class _Run:
         read: Read,
         indications: Mapping[str, str] | None,
         progress: Progress | None,
+        make_engine: Callable[[EngineParts], Engine],
     ) -> None:
         self._source, self._predictor, self._out = source, predictor, out
         self._options, self._work, self._read = options, work, read
         self._indications, self._progress = indications, progress
+        self._make_engine = make_engine
         self._key = options.key
 
     def go(self) -> Summary:
@@ -369,19 +375,21 @@ class _Run:
         self, index: Index, decoders: Decoders, recorder: Recorder, pictures: bool
     ) -> None:
         options = self._options
-        engine = LocalEngine(
-            self._predictor,
-            decoders,
-            options.batch_size,
-            options.order == "path",
-            self._key,
-            self._indications,
-            pictures,
+        engine = self._make_engine(
+            EngineParts(
+                self._predictor,
+                decoders,
+                options.batch_size,
+                options.order == "path",
+                self._key,
+                self._indications,
+                pictures,
+            )
         )
         total, _ = index.counts()
         done, failed = index.done()
         claims = Claims(index)
-        for studies in engine.read(index.work(), claims):
+        for studies in engine.read(index, claims):
             statuses = recorder.record(studies)
             claims.forget(studies)
             done += statuses.total()

@@ -187,9 +187,18 @@ class Decoders:
             CascadeError: they do not start.
         """
         self.workers = workers
-        self._how, self._seconds = how, seconds
+        self._how, self._seconds, self._memory_mb = how, seconds, memory_mb
         self._opener = EntryReader()
         self._workers = Workers(workers, _begin, (how,), memory_mb) if workers else None
+
+    def settings(self) -> dict[str, Any]:
+        """What makes another of these, with one process, on any machine."""
+        return {
+            "how": self._how,
+            "workers": 1,
+            "seconds": self._seconds,
+            "memory_mb": self._memory_mb,
+        }
 
     def decode(
         self, items: Iterable[Item], ahead: int = 1, in_order: bool = True

@@ -27,6 +27,7 @@ from cascade.metrics.operating import DEFAULT_POINT
 INDEX = "index.sqlite"
 FORMAT_VERSION = 2
 _PAGE = 64
+_WAIT = 60.0  # seconds for one who reads beside the one who writes
 
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -164,7 +165,7 @@ class Index:
         """Open the index of ``out``, or begin one for ``work``."""
         self.path = out / INDEX
         with self._explained():
-            self._base = sqlite3.connect(self.path, isolation_level=None)
+            self._base = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None)
         try:
             with self._explained():
                 # Not WAL: a network disk has no shared memory. What is deleted is overwritten.
@@ -285,6 +286,10 @@ class Index:
             self._base.execute("CREATE INDEX by_rank ON files (rank, path)")
             self._put("listed", {"ignored": ignored})
 
+    def last_rank(self) -> int:
+        """The rank of the last study; ranks begin with 1."""
+        return int(self._base.execute("SELECT max(rank) FROM studies").fetchone()[0] or 0)
+
     def work(self) -> Iterator[StudyWork]:
         """The studies that are not done, in order, a page of them in memory."""
         last = 0
@@ -297,19 +302,7 @@ class Index:
             if not page:
                 return
             for rank, study in page:
-                files = self._base.execute(
-                    "SELECT id, path, series, entry FROM files JOIN entries USING (id) "
-                    "WHERE rank = ? ORDER BY path",
-                    (rank,),
-                ).fetchall()
-                yield StudyWork(
-                    rank,
-                    study,
-                    tuple(
-                        FileWork(number, path, series, Entry.from_json(json.loads(entry)))
-                        for number, path, series, entry in files
-                    ),
-                )
+                yield _study_work(self._base, rank, study)
             last = page[-1][0]
 
     # what is done of it
@@ -384,3 +377,38 @@ class Index:
     def __exit__(self, *error: Any) -> None:
         """Close the file."""
         self.close()
+
+
+class WorkReader:
+    """Looks up what is to be done, beside the one that writes the index.
+
+    Args:
+        path: of the index.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open it to read."""
+        self._base = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_WAIT)
+
+    def studies(self, ranks: Sequence[int]) -> list[StudyWork]:
+        """Those of the given studies that are not done."""
+        marks = ",".join("?" * len(ranks))
+        query = f"SELECT rank, study FROM studies WHERE rank IN ({marks}) AND status IS NULL"
+        rows = self._base.execute(f"{query} ORDER BY rank", list(ranks)).fetchall()
+        return [_study_work(self._base, rank, study) for rank, study in rows]
+
+
+def _study_work(base: sqlite3.Connection, rank: int, study: str | None) -> StudyWork:
+    files = base.execute(
+        "SELECT id, path, series, entry FROM files JOIN entries USING (id) "
+        "WHERE rank = ? ORDER BY path",
+        (rank,),
+    ).fetchall()
+    return StudyWork(
+        rank,
+        study,
+        tuple(
+            FileWork(number, path, series, Entry.from_json(json.loads(entry)))
+            for number, path, series, entry in files
+        ),
+    )

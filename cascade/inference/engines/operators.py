@@ -3,16 +3,55 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from cascade.errors import CascadeError
+from cascade.inference.decode import Decoders
+from cascade.inference.index import Index
 from cascade.inference.prediction import Prediction, PredictorProtocol
 from cascade.inference.privacy import safe_reason
 from cascade.inference.studies import ReadImage, ReadStudy
 
 Indications = Mapping[str, str] | None
 _Said = Prediction | str
+
+
+class EngineParts(NamedTuple):
+    """What an engine works with.
+
+    Attributes:
+        predictor: the network.
+        decoders: read the files.
+        batch_size: images a call of the predictor.
+        in_order: studies are given back in the order of the work; False: as they are ready.
+        key: of the hashes.
+        indications: by path, for a model that reads them.
+        pictures: give the pixels back too.
+    """
+
+    predictor: PredictorProtocol
+    decoders: Decoders
+    batch_size: int
+    in_order: bool = True
+    key: str = ""
+    indications: Indications = None
+    pictures: bool = False
+
+
+class Engine(Protocol):
+    """Reads the studies of an archive."""
+
+    def read(self, index: Index, claim: Callable[[ReadImage], None]) -> Iterator[list[ReadStudy]]:
+        """Read the studies that are not done.
+
+        Args:
+            index: of the archive.
+            claim: told of each decoded image; it marks one that repeats another.
+
+        Yields:
+            Some studies at a time, complete.
+        """
 
 
 def predict_images(
