@@ -104,5 +104,6 @@ def annotate_sample(settings: dict[str, Any], archive: Path, out: Path) -> Any:
             predictor,
             out / "annotations",
             image_size=predictor.image_size,
+            abstain_below=predictor.abstain_below,
             progress=update,
         )

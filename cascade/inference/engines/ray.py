@@ -7,6 +7,7 @@ the driver needs the output directory.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -119,6 +120,9 @@ def _connect(address: str | None, cpus: int) -> Any:
     try:
         import ray
         import ray.data
+
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)
     except ImportError as error:
         raise InputError("engine=ray needs Ray: pip install 'cascade-cxr[ray]'") from error
     if not ray.is_initialized():
