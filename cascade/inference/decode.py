@@ -96,7 +96,7 @@ def read_entry(source: Path | BinaryIO) -> Radiograph:
 
 def decode_entry(entry: Entry, opener: Opens, how: How) -> Decoded:
     """Read one entry; whatever goes wrong is a reason, not an exception."""
-    names = (str(entry.file), entry.path)
+    names = (*([str(entry.file)] if entry.file else []), entry.path)
     source: Path | BinaryIO | None = None
     image, reason, checksum, evidence = None, None, 0, None
     # Warnings may quote the header: they become notes without what they quote.

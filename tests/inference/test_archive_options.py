@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from cascade.errors import InputError
-from cascade.inference import archive as archive_module
 from cascade.inference import index as index_module
 from cascade.inference.archive import annotate_archive
 from cascade.inference.listing import Filters
@@ -27,6 +26,18 @@ class Bright:
 
     def predict_studies(self, studies, indications=None):
         return [self.predict(images[:1])[0] for images in studies]
+
+
+class Listed:
+    """A source whose entries a function gives."""
+
+    name = description = "listed"
+
+    def __init__(self, entries):
+        self._entries = entries
+
+    def entries(self, ignored):
+        return self._entries()
 
 
 def run(tmp_path, out="out", **options):
@@ -131,18 +142,17 @@ def test_keys_are_read_without_the_pixels(tmp_path, dicom):
         assert read_keys(bare) is None
 
 
-def test_a_limit_stops_the_listing(tmp_path, dicom, monkeypatch):
+def test_a_limit_stops_the_listing(tmp_path, dicom):
     for number in range(5):
         dicom(f"in/{number}.dcm", instance=f"1.{number}")
     looked = []
 
-    def endless(*args):
+    def endless():
         for number in itertools.cycle(range(5)):
             looked.append(number)
             yield Entry(f"{len(looked):05}.dcm", tmp_path / "in" / f"{number}.dcm")
 
-    monkeypatch.setattr(archive_module, "find_entries", endless)
-    summary = run(tmp_path, limit=70)
+    summary = annotate_archive(Listed(endless), Bright(), tmp_path / "out", limit=70)
     assert (summary.found, summary.annotated, summary.skipped) == (70, 5, 65)
     assert len(looked) < 200
 
@@ -152,7 +162,7 @@ def test_the_archive_is_never_in_memory_as_a_whole(tmp_path, dicom, monkeypatch)
     file = dicom("in/a.dcm")
     entries, added, open_at_once = 1000, 0, []
 
-    def listed(*args):
+    def listed():
         for number in range(entries):
             open_at_once.append(number - added)
             yield Entry(f"{number:05}.dcm", file)
@@ -165,7 +175,6 @@ def test_the_archive_is_never_in_memory_as_a_whole(tmp_path, dicom, monkeypatch)
         added += len(found)
         plain(self, found)
 
-    monkeypatch.setattr(archive_module, "find_entries", listed)
     monkeypatch.setattr(index_module.Index, "add", add)
     pages = []
     plain_work = index_module.Index.work
@@ -177,7 +186,7 @@ def test_the_archive_is_never_in_memory_as_a_whole(tmp_path, dicom, monkeypatch)
             yield study
 
     monkeypatch.setattr(index_module.Index, "work", work)
-    run(tmp_path, batch_size=4)
+    annotate_archive(Listed(listed), Bright(), tmp_path / "out", batch_size=4)
     assert max(open_at_once) <= 64
     assert sum(pages) == entries
 
