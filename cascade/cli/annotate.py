@@ -40,7 +40,7 @@ command goes on; no file is annotated twice.
   engine=ray     decode and read on a Ray cluster that sees the source and the model under the same
                  paths: ray_address=..., else RAY_ADDRESS, else one begun here, with workers=N
   device=auto    every CUDA device; or some: cuda:0+cuda:1
-  workers=N      processes that decode ahead of it (0: in this process, without limits)
+  workers=N      processes that decode ahead of it; one a core by default (0: none, without limits)
   file_seconds=S file_memory_mb=M
                  what a worker may take over a file: one that takes more has failed
   indications=FILE.csv  for a model that reads the indication (generator.condition=indication):
@@ -57,6 +57,10 @@ Exit status 1 if any file failed. docs/archives.md is the guide.
 """
 
 
+MOST_WORKERS = 16
+"""More would only wait for one network."""
+
+
 def run(config: DictConfig) -> None:
     """Annotate."""
     from cascade.cli.support import existing, output_directory, plain
@@ -66,7 +70,7 @@ def run(config: DictConfig) -> None:
     model = existing(settings, "model")
     from cascade.errors import CascadeError, InputError
     from cascade.inference.archive import annotate_archive
-    from cascade.inference.engines.devices import load_predictor
+    from cascade.inference.engines.devices import load_predictor, share_cores
     from cascade.inference.indications import read_indications
     from cascade.inference.sources import open_source
     from cascade.pipeline.progress import archive_bar, say
@@ -83,6 +87,7 @@ def run(config: DictConfig) -> None:
 
         check_push(push_to, options.formats, options.identifiers)
     source = open_source(settings["source"], exclude=out, query=settings["query"], key=options.key)
+    share_cores(options.workers)
     predictor = load_predictor(model, settings["device"], point)
     if asked is not None and predictor.reader.condition is None:
         raise InputError(
@@ -175,13 +180,19 @@ def archive_options(settings: dict[str, Any]) -> Any:
     from cascade.inference.archive import Options
     from cascade.inference.identifiers import KEY_VARIABLE
     from cascade.inference.listing import Filters
+    from cascade.inference.workers import cores
 
-    same = ["batch_size", "workers", "file_seconds", "file_memory_mb", "order", "limit"]
+    most = min(cores(), MOST_WORKERS)
+    workers = most if settings["workers"] is None else settings["workers"]
+    if settings["engine"] == "ray":  # these only list: the cluster decodes
+        workers = min(workers, most)
+    same = ["batch_size", "file_seconds", "file_memory_mb", "order", "limit"]
     same += ["formats", "shard_rows", "file_paths", "identifiers", "previews"]
     filters = Filters.parse(*(settings[key] for key in ("since", "until", "modality", "body_part")))
     quarantine = settings["quarantine"]
     options = Options(
         **{key: settings[key] for key in same},
+        workers=workers,
         filters=filters,
         quarantine=None if quarantine is None else Path(str(quarantine)),
         key=os.environ.get(KEY_VARIABLE, ""),

@@ -51,6 +51,7 @@ RULES: dict[str, Rule] = {
     "rounds": _ONE,
     "batch_size": _ONE,
     "limit": Rule(int, least=1),
+    "workers": Rule(int),
     "engine": Rule(choices=("local", "ray")),
     "order": Rule(choices=("path", "ready")),
     "file_paths": Rule(choices=("keep", "hash")),

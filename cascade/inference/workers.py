@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import resource
@@ -20,6 +21,7 @@ from cascade.errors import CascadeError
 
 Item = TypeVar("Item")
 _STARTS = 3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class Died(Exception):
@@ -177,6 +179,7 @@ def _begin(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # A run that is killed must not leave its workers behind.
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_memory()
     initializer(*arguments)
     if memory_mb is not None:
         limit_memory(memory_mb)
@@ -187,6 +190,25 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def keep_memory() -> None:
+    """Let this process keep what it frees, up to 512 MiB, for the next picture.
+
+    Else each picture's arrays are mapped and zeroed anew by the system, which costs a tenth of the
+    time. Nothing is done where the C library is not glibc.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL("libc.so.6")
+        library.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc allows
+        library.mallopt(_M_TRIM_THRESHOLD, 512 << 20)
 
 
 def limit_memory(megabytes: int) -> None:

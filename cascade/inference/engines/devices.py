@@ -14,6 +14,7 @@ import torch
 from cascade.errors import InputError
 from cascade.inference.prediction import Prediction
 from cascade.inference.predictor import Predictor
+from cascade.inference.workers import cores, keep_memory
 from cascade.metrics.operating import DEFAULT_POINT
 
 Thing = TypeVar("Thing")
@@ -73,6 +74,16 @@ class Replicas:
             for predictor, start in zip(self.predictors, range(0, len(things), size), strict=False)
         ]
         return [prediction for each in calls for prediction in each.result()]
+
+
+def share_cores(workers: int) -> None:
+    """Leave cores to the processes that decode: threads beyond the cores only wait for each other.
+
+    Args:
+        workers: processes that decode beside the network.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, cores() - workers)))
+    keep_memory()
 
 
 def load_predictor(

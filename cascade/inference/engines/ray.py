@@ -23,6 +23,7 @@ from cascade.inference.prediction import PredictorProtocol
 from cascade.inference.privacy import safe_reason
 from cascade.inference.sources import Entry
 from cascade.inference.studies import ReadImage, ReadStudy, read_image
+from cascade.inference.workers import cores
 
 Load = Callable[[], PredictorProtocol]
 _STUDIES = 8
@@ -36,19 +37,24 @@ class RayEngine:
         parts: the predictor among them is the driver's and only says what the model is.
         load: loads the predictor on another machine; picklable.
         address: of the cluster; None: the one that ``RAY_ADDRESS`` names, else one begun here.
-        workers: actors that decode, each with a process of its own beside it.
+        workers: actors that decode, each with a process of its own beside it; None: as many as the
+            cluster has CPUs beside the network.
     """
 
     def __init__(
-        self, parts: EngineParts, load: Load, address: str | None = None, workers: int = 1
+        self, parts: EngineParts, load: Load, address: str | None = None, workers: int | None = 1
     ) -> None:
         """Connect to the cluster.
 
         Raises:
             InputError: Ray is not installed, or no cluster is there.
         """
-        self._parts, self._load, self._workers = parts, load, max(1, workers)
-        self._ray = _connect(address, self._workers + 2)
+        self._parts, self._load = parts, load
+        self._ray = _connect(address, max(1, workers or cores()) + 2)
+        found = self._ray.cluster_resources()
+        self._cards = int(found.get("GPU", 0))
+        free = int(found.get("CPU", 1)) - max(1, self._cards)
+        self._workers = max(1, free if workers is None else workers)
 
     def read(self, index: Index, claim: Callable[[ReadImage], None]) -> Iterator[list[ReadStudy]]:
         """See ``Engine``.
@@ -103,14 +109,13 @@ class RayEngine:
             compute=ActorPoolStrategy(size=self._workers),
             num_cpus=1,
         )
-        cards = int(ray.cluster_resources().get("GPU", 0))
         return decoded.map_batches(
             PredictStudies,
             fn_constructor_args=(self._load, _Network.of(parts)),
             batch_size=max(1, parts.batch_size),
             batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=max(1, cards)),
-            num_gpus=1 if cards else 0,
+            compute=ActorPoolStrategy(size=max(1, self._cards)),
+            num_gpus=1 if self._cards else 0,
             num_cpus=1,
         )
 
