@@ -9,7 +9,8 @@ from cascade.data.datasets import StudyDataset, study_records
 from cascade.data.transforms import to_unit
 from cascade.errors import InputError
 from cascade.inference.bundle import bundle_id, write_bundle
-from cascade.inference.engines.devices import Replicas, load_predictor
+from cascade.inference.engines import devices as devices_module
+from cascade.inference.engines.devices import Replicas, load_predictor, share_cores
 from cascade.inference.predictor import Predictor
 from cascade.io.collection import Collection, Image, Study
 from cascade.io.image import read_radiograph
@@ -244,3 +245,15 @@ def test_devices_share_a_batch(dataset, tmp_path):
     ]
     with pytest.raises(InputError, match="device=cpu,: expected auto"):
         load_predictor(model, "cpu,")
+
+
+def test_the_network_takes_the_cores_that_decoders_leave(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        for cores, workers, threads in ((8, 3, 5), (8, 8, 1), (2, 0, 2), (64, 1, 8)):
+            torch.set_num_threads(8)
+            monkeypatch.setattr(devices_module, "cores", lambda cores=cores: cores)
+            share_cores(workers)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

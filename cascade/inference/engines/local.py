@@ -49,7 +49,7 @@ class LocalEngine:
         pieces = (_Piece(study, file) for study in index.work() for file in study.files)
         # enough for the batch that is filled while another is in the network
         size = self._parts.batch_size
-        ahead = 2 * (size + self._parts.decoders.workers)
+        ahead = size + 2 * self._parts.decoders.workers
         decoded = self._parts.decoders.decode(pieces, ahead, self._parts.in_order)
         with contextlib.closing(decoded):
             for piece, found in decoded:
